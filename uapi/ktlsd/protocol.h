@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * The handoff protocol of ktlsd: what travels between a server and the agent.
+ *
+ * Transport: AF_UNIX, SOCK_SEQPACKET. One datagram is a sequence of messages; each message is a header, the fixed
+ * body of its type, and attributes (type, length, value). Headers, bodies and attributes start on 8-byte boundaries
+ * relative to the start of the datagram. Numbers are in host byte order: both ends are on one machine.
+ *
+ * docs/protocol.md tells the story around these structures: order of messages, errors, limits.
+ */
+#ifndef KTLSD_PROTOCOL_H
+#define KTLSD_PROTOCOL_H
+
+#include <linux/types.h>
+
+#define KTLSD_PROTOCOL_VERSION 1
+
+#define KTLSD_HANDOFF_PATH "/run/ktlsd/handoff" /* where callers hand sockets over */
+#define KTLSD_CONTROL_PATH "/run/ktlsd/control" /* where ktlsctl speaks; text and JSON, see docs/protocol.md */
+
+#define KTLSD_DATAGRAM_MAX 16384      /* bytes in one datagram, either way */
+#define KTLSD_DATAGRAM_DESCRIPTORS 32 /* descriptors, and so handoffs, in one datagram */
+#define KTLSD_ALIGNMENT 8
+
+#define KTLSD_ALIGN(length) (((length) + KTLSD_ALIGNMENT - 1) & ~((__u32)KTLSD_ALIGNMENT - 1))
+
+enum ktlsd_message_type {
+	KTLSD_MSG_HELLO = 1,	 /* both ways, first of all: version and limits */
+	KTLSD_MSG_HANDOFF = 2,	 /* caller: one socket for one handshake; takes one descriptor of the datagram */
+	KTLSD_MSG_CANCEL = 3,	 /* caller: give up the handoff with this cookie; its result still comes */
+	KTLSD_MSG_RESULT = 4,	 /* agent: how a handoff ended */
+	KTLSD_MSG_CHAIN = 5,	 /* agent: the peer's chain in a sealed memfd, right before the result it belongs to */
+	KTLSD_MSG_LISTEN = 6,	 /* reserved: a listening socket for the agent to accept on */
+	KTLSD_MSG_READY = 7,	 /* reserved: a ready socket from such a listener */
+	KTLSD_MSG_REKEY = 8,	 /* reserved: rekey token in, next keys and token out */
+	KTLSD_MSG_CHALLENGE = 9, /* reserved: proof of possession */
+};
+
+/* Every message starts with this. */
+struct ktlsd_msg_header {
+	__u32 length;	/* of the message in bytes: header, body, attributes and their padding; a multiple of 8 */
+	__u16 type;	/* enum ktlsd_message_type */
+	__u16 reserved; /* 0 */
+	__u64 cookie;	/* chosen by the caller, returned with the result; 0 in HELLO */
+};
+
+/* Every attribute starts with this; the value follows at once, then zeroes up to the next multiple of 8. */
+struct ktlsd_attribute {
+	__u16 length; /* of this header and the value, without the padding */
+	__u16 type;   /* enum ktlsd_attribute_type */
+};
+
+enum ktlsd_attribute_type {
+	/* in HANDOFF */
+	KTLSD_ATTR_SERVICE = 1,	    /* name of a service; text. Missing: the service named "default" */
+	KTLSD_ATTR_SERVER_NAME = 2, /* client role: DNS name or IP address to verify, and to send as SNI; text */
+	KTLSD_ATTR_ALPN = 3,	    /* client role: protocols to offer, (length, name)* as RFC 7301 §3.1 has it */
+	/* In RESULT, SERVER_NAME is what the client asked for (SNI), and ALPN the bytes of the one protocol agreed on. */
+
+	/* in RESULT */
+	KTLSD_ATTR_ERROR = 16,		 /* why the handshake failed, for a person; text */
+	KTLSD_ATTR_PEER_SUBJECT = 17,	 /* of the peer's certificate, RFC 2253; text */
+	KTLSD_ATTR_PEER_ISSUER = 18,	 /* likewise; text */
+	KTLSD_ATTR_PEER_NAMES = 19,	 /* subjectAltName, as "DNS:a.example, IP Address:192.0.2.1"; text */
+	KTLSD_ATTR_PEER_SERIAL = 20,	 /* hexadecimal; text */
+	KTLSD_ATTR_PEER_NOT_BEFORE = 21, /* __s64, seconds since 1970 */
+	KTLSD_ATTR_PEER_NOT_AFTER = 22,	 /* __s64, seconds since 1970 */
+	KTLSD_ATTR_PEER_SHA256 = 23,	 /* 32 bytes: fingerprint of the certificate */
+	KTLSD_ATTR_CHANNEL_BINDING = 24, /* 32 bytes: tls-exporter, RFC 9266 */
+	KTLSD_ATTR_REKEY_TOKEN = 25,	 /* reserved */
+};
+
+/* KTLSD_MSG_HELLO: the caller names the version it speaks, the agent the one it will speak and the caller's limit. */
+struct ktlsd_msg_hello {
+	struct ktlsd_msg_header header;
+	__u32 version;	     /* KTLSD_PROTOCOL_VERSION */
+	__u32 max_in_flight; /* agent: handoffs this caller may have open; caller: 0 */
+};
+
+enum ktlsd_role {
+	KTLSD_SERVER = 1, /* we accepted the connection: the peer sends the ClientHello */
+	KTLSD_CLIENT = 2, /* we made the connection */
+};
+
+/* What a caller may ask for beyond the handshake; each costs time, so none is the default. */
+enum ktlsd_want {
+	KTLSD_WANT_CHAIN = 1 << 0,	     /* the peer's certificates, DER, as KTLSD_MSG_CHAIN */
+	KTLSD_WANT_CHANNEL_BINDING = 1 << 1, /* KTLSD_ATTR_CHANNEL_BINDING */
+};
+
+/* KTLSD_MSG_HANDOFF; attributes may follow. Unknown wants, roles and attributes are refused, not ignored. */
+struct ktlsd_msg_handoff {
+	struct ktlsd_msg_header header;
+	__u32 role;	  /* enum ktlsd_role */
+	__u32 want;	  /* enum ktlsd_want */
+	__u32 timeout_ms; /* for the whole handshake; 0: the service's own. The service's own is also the most */
+	__u32 reserved;	  /* 0 */
+};
+
+/* KTLSD_MSG_CANCEL has no body. */
+
+enum ktlsd_result_flags {
+	KTLSD_RESULT_RESUMED = 1 << 0,	/* resumed: what is said of the peer is what the first handshake found */
+	KTLSD_RESULT_TX = 1 << 1,	/* the kernel encrypts what is sent */
+	KTLSD_RESULT_RX = 1 << 2,	/* the kernel decrypts what is received */
+	KTLSD_RESULT_VERIFIED = 1 << 3, /* the peer's certificate was verified against the service's trust */
+	KTLSD_RESULT_REFUSED =
+		1 << 4, /* the agent did not take the socket: it is as it was and may be handed over again */
+};
+
+#define KTLSD_NO_ALERT 255
+
+/*
+ * KTLSD_MSG_RESULT; attributes may follow, unknown ones are to be skipped.
+ *
+ * error 0: the socket is ready, both directions. Else a positive errno: with KTLSD_RESULT_REFUSED the agent never
+ * touched the socket, without it the socket is dead (shut down) and only close() is left.
+ */
+struct ktlsd_msg_result {
+	struct ktlsd_msg_header header;
+	__u64 connection_id; /* in the agent's log lines, as 16 hexadecimal digits */
+	__u32 error;
+	__u32 flags;	     /* enum ktlsd_result_flags */
+	__u16 version;	     /* 0x0304 TLS 1.3, 0x0303 TLS 1.2, 0 unknown yet */
+	__u16 cipher;	     /* IANA cipher suite, 0 unknown yet */
+	__u16 group;	     /* IANA supported group, 0 none */
+	__u8 alert_sent;     /* AlertDescription (RFC 8446 §6) or KTLSD_NO_ALERT */
+	__u8 alert_received; /* likewise */
+};
+
+/* KTLSD_MSG_CHAIN: one descriptor comes with it, a sealed memfd: (__u32 length, DER)*, leaf first, unpadded. */
+struct ktlsd_msg_chain {
+	struct ktlsd_msg_header header;
+	__u32 certificates;
+	__u32 bytes;
+};
+
+#endif
