@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+# ktlsd. "make help" lists the targets. The two that matter first: make demo, make check.
+
+VERSION := 0.1.0
+O ?= build
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+CC ?= gcc
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+HARDENING ?= -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DKTLSD_VERSION='"$(VERSION)"' -Iuapi -Iuserspace/lib $(WARNINGS) $(CFLAGS)
+
+has = $(shell $(PKG_CONFIG) --exists '$(1)' 2>/dev/null && echo yes)
+HAVE_AGENT := $(and $(call has,liburing >= 2.5),$(call has,libssl >= 3.0),$(call has,inih),$(call has,json-c))
+HAVE_RING := $(call has,liburing >= 2.5)
+HAVE_CTL := $(and $(HAVE_RING),$(call has,json-c),$(call has,libnl-genl-3.0))
+HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(call has,json-c),$(HAVE_RING))
+
+LIB := $(O)/libktlsd.so $(O)/libktlsd.a $(O)/libktlsd.pc
+EXAMPLES := $(O)/example-blocking $(O)/example-epoll-echo $(O)/example-client
+PROGRAMS :=
+ifneq ($(HAVE_AGENT),)
+PROGRAMS += $(O)/ktlsd
+endif
+ifneq ($(HAVE_CTL),)
+PROGRAMS += $(O)/ktlsctl
+endif
+ifneq ($(HAVE_BENCH),)
+PROGRAMS += $(O)/ktls-bench
+endif
+ifneq ($(HAVE_RING),)
+EXAMPLES += $(O)/example-uring-https
+endif
+
+.PHONY: all
+all: $(LIB) $(PROGRAMS) $(EXAMPLES)
+ifeq ($(HAVE_AGENT),)
+	@echo "Built without the agent: it needs liburing >= 2.5, OpenSSL >= 3.0, libinih and json-c here."
+	@echo "Install them (scripts/deps native, Debian 13), or build in the Debian 13 tree: make vm-build"
+endif
+
+# ---- objects: build/<folder>/<name>.o, rebuilt when a header changes ----
+
+$(O)/%.o: userspace/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(HARDENING) $(OBJECT_CFLAGS) -MMD -MP -c -o $@ $<
+
+objects = $(patsubst userspace/%.c,$(O)/%.o,$(wildcard $(1)))
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+# ---- libktlsd: libc only ----
+
+LIB_OBJECTS := $(call objects,userspace/lib/*.c)
+SONAME := libktlsd.so.0
+$(O)/lib/%.o: OBJECT_CFLAGS := -fPIC
+
+$(O)/libktlsd.so: $(LIB_OBJECTS) userspace/lib/libktlsd.map
+	$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=userspace/lib/libktlsd.map -Wl,-z,defs,-z,relro,-z,now \
+		$(CFLAGS) $(LDFLAGS) -o $@ $(LIB_OBJECTS)
+	ln -sf libktlsd.so $(O)/$(SONAME)
+
+$(O)/libktlsd.a: $(LIB_OBJECTS)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(O)/libktlsd.pc: userspace/lib/libktlsd.pc.in Makefile
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+# ---- programs ----
+
+LINK = $(CC) -pie $(CFLAGS) -Wl,-z,relro,-z,now $(LDFLAGS)
+pkg = $(shell $(PKG_CONFIG) --libs $(1))
+SYSTEMD := $(call has,libsystemd)
+
+ifneq ($(SYSTEMD),)
+$(O)/agent/%.o: OBJECT_CFLAGS := -DHAVE_SYSTEMD
+endif
+$(O)/ktlsd: $(call objects,userspace/agent/*.c) $(O)/lib/message.o $(O)/lib/probe.o
+	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
+
+$(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
+$(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(O)/libktlsd.a
+	$(LINK) -o $@ $^ $(call pkg,liburing json-c libnl-genl-3.0)
+
+$(O)/ktls-bench: $(call objects,userspace/bench/*.c) $(O)/libktlsd.a
+	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c) -lpthread -lm
+
+$(O)/example-uring-https: $(call objects,userspace/examples/uring-https/*.c) $(O)/libktlsd.a
+	$(LINK) -o $@ $^ $(call pkg,liburing)
+
+$(O)/example-%: $(O)/examples/%.o $(O)/libktlsd.a
+	$(LINK) -o $@ $^
+
+.SECONDARY:

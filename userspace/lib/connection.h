@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of struct ktlsd: the connection to the agent, what waits to be sent, and what came back. */
+#ifndef KTLSD_CONNECTION_H
+#define KTLSD_CONNECTION_H
+
+#include <stdalign.h>
+#include <sys/un.h>
+
+#include "ktlsd.h"
+#include "message.h"
+#include "slots.h"
+
+#define QUEUE_LENGTH 256
+
+/* A datagram from the agent, read message by message, and the descriptors that came with it. */
+struct inbound {
+	struct datagram_reader reader;
+	int fds[KTLSD_DATAGRAM_DESCRIPTORS];
+	unsigned int fd_count;
+	unsigned int fd_next;
+	alignas(8) uint8_t data[KTLSD_DATAGRAM_MAX];
+};
+
+struct ktlsd {
+	uint64_t magic;	  /* reads zero in a child: the whole struct is MADV_WIPEONFORK */
+	int fd;		  /* to the agent; -1: not connected */
+	int epoll_fd;	  /* has fd in it, and outlives it: what the caller polls */
+	uint32_t watched; /* events of fd that epoll_fd waits for */
+	bool blocked;	  /* the agent's socket had no room for the queue */
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+	struct ktlsd_handoff queue[QUEUE_LENGTH];
+	unsigned int queue_head;
+	unsigned int queued;
+	struct slots slots;
+	alignas(8) uint8_t outbound[KTLSD_DATAGRAM_MAX];
+
+	struct inbound inbound;
+	struct ktlsd_result result;
+	bool shown; /* result is the caller's until seen */
+	struct ktlsd_peer peer;
+	uint8_t channel_binding[32];
+	char text[KTLSD_DATAGRAM_MAX]; /* the result's strings; no message has more */
+	size_t text_used;
+};
+
+/* False in a child of the process that opened it. */
+bool connection_is_ours(const struct ktlsd *agent);
+
+/* Connects and says hello. flags: SOCK_NONBLOCK or 0. 0 or -errno. */
+int connection_establish(struct ktlsd *agent, int flags);
+
+/* Gives the connection up: every open handoff ends with ECONNRESET. */
+void connection_lost(struct ktlsd *agent);
+
+/* Makes epoll_fd readable if the library itself has something for the caller to do. */
+void connection_update_watch(struct ktlsd *agent);
+
+/* Sends one datagram with descriptors, without blocking. 0 or -errno. */
+int connection_send(struct ktlsd *agent, const struct datagram_writer *datagram, const int *fds, unsigned int fd_count);
+
+/* Receives the next datagram into inbound. 1, 0 at the end of the connection, or -errno. */
+int connection_receive(struct ktlsd *agent);
+
+/* The next descriptor of the datagram in inbound, now the caller's; -1 if there is none. */
+int inbound_take_fd(struct inbound *inbound);
+
+#endif
