@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+
+#include <ktlsd/protocol.h>
+
+#include "admission.h"
+#include "log.h"
+
+#define USERS 1024
+#define PEERS 16384	   /* a power of two */
+#define OWN_DESCRIPTORS 64 /* log, sockets, rings of 16 workers and then some */
+
+struct user {
+	_Atomic uint64_t id; /* uid + 1; 0: free */
+	_Atomic unsigned int in_flight;
+};
+
+static struct user users[USERS];
+static _Atomic unsigned int peers[PEERS]; /* by keyed hash: addresses that collide share a limit, which only errs low */
+static uint64_t peer_key;
+static _Atomic unsigned int in_flight;
+
+unsigned int admission_in_flight(void)
+{
+	return in_flight;
+}
+
+bool admission_init(void)
+{
+	struct rlimit limit;
+
+	if (getrandom(&peer_key, sizeof(peer_key), 0) == sizeof(peer_key) && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+			return true;
+	}
+	log_line(LOG_ERR, "getrandom or setrlimit(RLIMIT_NOFILE): %s", strerror(errno));
+	return false;
+}
+
+/* Every caller may bring a full datagram of descriptors at once: their slots are never given to handshakes. */
+bool admission_fit(struct settings *settings)
+{
+	unsigned long fixed = OWN_DESCRIPTORS + (unsigned long)settings->max_callers * (KTLSD_DATAGRAM_DESCRIPTORS + 1);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+		log_line(LOG_ERR, "getrlimit(RLIMIT_NOFILE): %s", strerror(errno));
+		return false;
+	}
+	if (limit.rlim_cur <= fixed) {
+		log_line(
+			LOG_ERR,
+			"RLIMIT_NOFILE is %lu; max_callers = %u needs more than %lu: raise the limit or lower max_callers",
+			(unsigned long)limit.rlim_cur, settings->max_callers, fixed);
+		return false;
+	}
+	if (limit.rlim_cur - fixed < settings->max_handshakes) {
+		settings->max_handshakes = limit.rlim_cur - fixed;
+		log_line(LOG_WARNING, "RLIMIT_NOFILE is %lu: max_handshakes is lowered to %u",
+			 (unsigned long)limit.rlim_cur, settings->max_handshakes);
+	}
+	return true;
+}
+
+_Atomic unsigned int *admission_user(uid_t user)
+{
+	unsigned int at = user * 2654435761u % USERS, tries;
+
+	for (tries = 0; tries < USERS; tries++, at = (at + 1) % USERS) {
+		uint64_t free_slot = 0;
+
+		if (users[at].id == (uint64_t)user + 1 ||
+		    atomic_compare_exchange_strong(&users[at].id, &free_slot, (uint64_t)user + 1) ||
+		    free_slot == (uint64_t)user + 1)
+			return &users[at].in_flight;
+	}
+	return &users[USERS - 1].in_flight; /* more users than slots: the last ones share */
+}
+
+static uint64_t mix(uint64_t value)
+{
+	value = (value ^ peer_key) * UINT64_C(0x9e3779b97f4a7c15);
+	value ^= value >> 32;
+	value = (value ^ (peer_key << 1 | 1)) * UINT64_C(0xd6e8feb86659fd93);
+	return value ^ value >> 29;
+}
+
+/* An IPv4 address, or the 64 bits of an IPv6 address that name its network. */
+static _Atomic unsigned int *peer_counter(const struct sockaddr_storage *peer)
+{
+	const struct sockaddr_in *v4 = (const void *)peer;
+	const struct sockaddr_in6 *v6 = (const void *)peer;
+	uint64_t network = 0;
+
+	if (peer->ss_family == AF_INET)
+		network = v4->sin_addr.s_addr;
+	else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		memcpy(&network, &v6->sin6_addr.s6_addr[12], 4);
+	else
+		memcpy(&network, v6->sin6_addr.s6_addr, 8);
+	return &peers[mix(network) & (PEERS - 1)];
+}
+
+int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const char **why)
+{
+	struct linger lingering;
+	socklen_t length = sizeof(int);
+	int protocol;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0) {
+		*why = "the descriptor is not a socket";
+		return ENOTSOCK;
+	}
+	memset(peer, 0, sizeof(*peer));
+	length = sizeof(*peer);
+	if (protocol == IPPROTO_TCP && getpeername(fd, (struct sockaddr *)peer, &length) != 0) {
+		*why = "the socket is not connected";
+		return ENOTCONN;
+	}
+	if (peer->ss_family != AF_INET && peer->ss_family != AF_INET6) {
+		*why = "the socket is not TCP";
+		return EPROTONOSUPPORT;
+	}
+	length = sizeof(lingering);
+	*linger = getsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, &length) != 0 || lingering.l_onoff;
+	return 0;
+}
+
+static bool take(_Atomic unsigned int *counter, unsigned int limit)
+{
+	if (atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) < limit)
+		return true;
+	atomic_fetch_sub_explicit(counter, 1, memory_order_relaxed);
+	return false;
+}
+
+static void give(_Atomic unsigned int *counter)
+{
+	if (counter)
+		atomic_fetch_sub_explicit(counter, 1, memory_order_relaxed);
+}
+
+int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
+		    _Atomic unsigned int *user, const struct sockaddr_storage *peer, const char **why)
+{
+	_Atomic unsigned int *address = peer_counter(peer);
+
+	memset(admission, 0, sizeof(*admission));
+	if (!take(&in_flight, limits->max_handshakes)) {
+		*why = "busy: max_handshakes are in flight";
+		return EBUSY;
+	}
+	if (take(user, limits->max_handshakes_per_user))
+		admission->user = user;
+	else
+		*why = "busy: max_handshakes_per_user are in flight";
+	if (admission->user && take(&service->usage->in_flight, service->max_handshakes))
+		admission->service = service->usage;
+	else if (admission->user)
+		*why = "busy: the service's max_handshakes are in flight";
+	if (admission->service && take(address, limits->max_handshakes_per_peer))
+		admission->peer = address;
+	else if (admission->service)
+		*why = "busy: max_handshakes_per_peer are in flight with this peer's address";
+	if (admission->peer)
+		return 0;
+	admission_leave(admission);
+	return EBUSY;
+}
+
+void admission_leave(struct admission *admission)
+{
+	give(admission->user);
+	give(admission->service ? &admission->service->in_flight : NULL);
+	give(admission->peer);
+	give(&in_flight);
+	memset(admission, 0, sizeof(*admission));
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who gets in: descriptors from outside are looked at before anything is done with them, and handshakes in flight are
+ * counted per agent, user, service and peer address. Beyond a limit the answer is "busy", at once.
+ */
+#ifndef AGENT_ADMISSION_H
+#define AGENT_ADMISSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "config.h"
+
+struct admission { /* what one handshake holds */
+	_Atomic unsigned int *user, *peer;
+	struct service_usage *service;
+};
+
+/*
+ * Looks at a descriptor without waiting for whatever is behind it: connected TCP? Whether it is fully open and free of a
+ * ULP is what attaching the ULP finds out, in one step with doing it. 0 or a positive errno with *why.
+ */
+int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const char **why);
+
+/* 0 or EBUSY with *why. */
+int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
+		    _Atomic unsigned int *user, const struct sockaddr_storage *peer, const char **why);
+void admission_leave(struct admission *admission);
+
+/* The counter of a user's handshakes in flight, the same one for all callers of that user. */
+_Atomic unsigned int *admission_user(uid_t user);
+
+/* Once: raises RLIMIT_NOFILE as far as it goes. False with a logged reason. */
+bool admission_init(void);
+
+/*
+ * Fits the limits of new settings into RLIMIT_NOFILE, so that a descriptor that is sent always finds a free slot: the
+ * kernel would drop it silently (EMFILE in scm_detach_fds). False with a logged reason.
+ */
+bool admission_fit(struct settings *settings);
+
+unsigned int admission_in_flight(void);
+
+#endif

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "doors.h"
+#include "log.h"
+
+enum operation { OP_RECEIVED, OP_SENT };
+
+/* A descriptor whose closing may hang (a file of a FUSE server that does not answer): the kernel's workers close it. */
+struct hanging {
+	struct completion completion;
+	struct caller *caller;
+};
+
+static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags);
+
+static void *aligned_zeroed(size_t size)
+{
+	void *memory = aligned_alloc(16, (size + 15) / 16 * 16);
+
+	if (!memory)
+		log_fatal("out of memory");
+	return memset(memory, 0, size);
+}
+
+static void identify(struct caller *caller)
+{
+	struct ucred credentials = {.pid = 0, .uid = -1, .gid = -1};
+	socklen_t length = sizeof(credentials);
+
+	getsockopt(caller->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+	caller->pid = credentials.pid;
+	caller->user = credentials.uid;
+	caller->group = credentials.gid;
+	length = sizeof(caller->groups);
+	if (getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &length) == 0)
+		caller->group_count = length / sizeof(*caller->groups);
+}
+
+void caller_new(struct door_state *door, int fd)
+{
+	struct caller *caller = aligned_zeroed(sizeof(*caller));
+
+	caller->completion.complete = complete;
+	caller->door = door;
+	caller->fd = fd;
+	TAILQ_INIT(&caller->open);
+	TAILQ_INIT(&caller->answers);
+	identify(caller);
+	caller->user_in_flight = admission_user(caller->user);
+	TAILQ_INSERT_TAIL(&door->callers, caller, entry);
+	caller->touched = true;
+}
+
+/* ---- handoffs ---- */
+
+static struct handoff *new_handoff(struct caller *caller, uint64_t cookie)
+{
+	struct door_state *door = caller->door;
+	struct handoff *handoff = TAILQ_FIRST(&door->pool);
+	uint8_t *output = NULL;
+	size_t output_size = 0;
+
+	if (handoff) {
+		TAILQ_REMOVE(&door->pool, handoff, entry);
+		door->pooled--;
+		output = handoff->handshake.engine.output;
+		output_size = handoff->handshake.engine.output_size;
+		memset(handoff, 0, sizeof(*handoff));
+	} else {
+		handoff = aligned_zeroed(sizeof(*handoff));
+	}
+	handoff->handshake.engine.output = output;
+	handoff->handshake.engine.output_size = output_size;
+	handoff->handshake.engine.alert_sent = handoff->handshake.engine.alert_received = KTLSD_NO_ALERT;
+	handoff->handshake.door = &door_unix;
+	handoff->handshake.home = door->worker;
+	handoff->handshake.fd = -1;
+	handoff->handshake.connection_id = worker_connection_id(door->worker);
+	handoff->caller = caller;
+	handoff->cookie = cookie;
+	return handoff;
+}
+
+static void free_handoff(struct handoff *handoff)
+{
+	struct door_state *door = handoff->caller->door;
+
+	outcome_clear(&handoff->handshake.outcome);
+	config_put(handoff->handshake.config);
+	if (door->pooled < POOL_MAX) {
+		door->pooled++;
+		TAILQ_INSERT_HEAD(&door->pool, handoff, entry);
+		return;
+	}
+	free(handoff->handshake.engine.output);
+	free(handoff);
+}
+
+static void hanging_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct hanging *hanging = (struct hanging *)completion;
+
+	(void)operation, (void)result, (void)flags;
+	hanging->caller->hanging--;
+	hanging->caller->touched = true;
+	free(hanging);
+}
+
+/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; who knows else? */
+static void dispose(struct caller *caller, int fd)
+{
+	struct sockaddr_storage peer;
+	struct hanging *hanging;
+	struct io_uring_sqe *sqe;
+	const char *why;
+	bool linger = false;
+
+	if (admission_inspect(fd, &peer, &linger, &why) == 0 && !linger) {
+		close(fd);
+		return;
+	}
+	hanging = aligned_zeroed(sizeof(*hanging));
+	hanging->completion.complete = hanging_closed;
+	hanging->caller = caller;
+	caller->hanging++;
+	ring_reserve(&caller->door->worker->ring);
+	sqe = io_uring_get_sqe(&caller->door->worker->ring);
+	io_uring_prep_close(sqe, fd);
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+	ring_last(sqe, ring_tag(&hanging->completion, 0));
+}
+
+static void refuse(struct handoff *handoff, int error, const char *why)
+{
+	struct caller *caller = handoff->caller;
+	struct handshake *hs = &handoff->handshake;
+
+	if (hs->fd >= 0)
+		dispose(caller, hs->fd);
+	hs->fd = -1;
+	hs->error = error;
+	hs->refused = true;
+	snprintf(hs->engine.why, sizeof(hs->engine.why), "%s", why);
+	stats_add(&caller->door->worker->stats.failed, 1);
+	stats_add(&caller->door->worker->stats.by_error[error], 1);
+	log_limited(LOG_NOTICE, "%016lx: handoff by user %u, process %d, is refused: %s", hs->connection_id,
+		    caller->user, caller->pid, why);
+	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
+	caller->answer_count++;
+	caller->touched = true;
+}
+
+/* Whether this caller may have this handshake now. 0 or a positive errno with *why. */
+static int admit(struct handoff *handoff, const char **why)
+{
+	struct caller *caller = handoff->caller;
+	struct handshake *hs = &handoff->handshake;
+	struct config *config = caller->door->worker->config;
+
+	*why = "the agent is about to stop";
+	if (caller->door->draining)
+		return ESHUTDOWN;
+	hs->service = config_service(config, handoff->service);
+	*why = "there is no such service in the agent's configuration";
+	if (!hs->service)
+		return ENOENT;
+	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
+	if (!service_allows(hs->service, caller->user, caller->group, caller->groups, caller->group_count))
+		return EACCES;
+	*why = "the service is for the other role";
+	if (hs->service->role != hs->role)
+		return EINVAL;
+	*why = "busy: max_handshakes_per_caller are in flight";
+	if (caller->open_count >= config->settings->max_handshakes_per_caller)
+		return EBUSY;
+	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_in_flight, &hs->peer, why);
+}
+
+static void take_handoff(struct caller *caller, const struct ktlsd_msg_header *message, int fd)
+{
+	struct handoff *handoff = new_handoff(caller, message->cookie);
+	struct handshake *hs = &handoff->handshake;
+	const char *why;
+	int error;
+
+	hs->fd = fd;
+	error = handoff_parse(handoff, message, &why);
+	if (!error)
+		error = admission_inspect(fd, &hs->peer, &hs->linger, &why);
+	if (!error)
+		error = admit(handoff, &why);
+	if (error) {
+		refuse(handoff, error, why);
+		return;
+	}
+	hs->config = config_get(caller->door->worker->config);
+	if (hs->timeout_ms == 0 || hs->timeout_ms > hs->service->timeout_ms)
+		hs->timeout_ms = hs->service->timeout_ms;
+	TAILQ_INSERT_TAIL(&caller->open, handoff, entry);
+	caller->open_count++;
+	handshake_begin(hs);
+}
+
+void caller_answer(struct handoff *handoff)
+{
+	struct caller *caller = handoff->caller;
+
+	TAILQ_REMOVE(&caller->open, handoff, entry);
+	caller->open_count--;
+	caller->touched = true;
+	if (caller->gone) {
+		free_handoff(handoff);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
+	caller->answer_count++;
+}
+
+static void cancel(struct caller *caller, bool all, uint64_t cookie)
+{
+	struct worker *here = caller->door->worker;
+	struct handoff *handoff;
+	unsigned int i;
+
+	TAILQ_FOREACH(handoff, &caller->open, entry) {
+		if (all || handoff->cookie == cookie)
+			handshake_cancel(&handoff->handshake);
+	}
+	here->next_sweep = here->now;
+	for (i = 0; i < worker_count; i++) {
+		if (workers[i] != here)
+			worker_post(&here->ring, workers[i], WORKER_SWEEP);
+	}
+}
+
+/* ---- datagrams in ---- */
+
+/* Something that no caller of ours does: it is told why, under cookie 0, and thrown out. */
+static void break_off(struct caller *caller, int error, const char *why)
+{
+	if (!caller->leaving)
+		refuse(new_handoff(caller, 0), error, why);
+	caller->leaving = true;
+}
+
+static void greet(struct caller *caller, const struct ktlsd_msg_header *message)
+{
+	const struct ktlsd_msg_hello *hello = (const void *)message;
+
+	caller->hello_due = true;
+	caller->greeted = true;
+	if (message->length < sizeof(*hello) || hello->version != KTLSD_PROTOCOL_VERSION)
+		break_off(caller, EPROTONOSUPPORT, "the caller speaks another version of the handoff protocol");
+}
+
+/* The descriptors of a datagram; whatever else came as a control message is skipped. */
+static unsigned int take_descriptors(struct msghdr *message, int descriptors[static KTLSD_DATAGRAM_DESCRIPTORS])
+{
+	struct cmsghdr *control;
+	unsigned int count = 0;
+
+	for (control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+		size_t bytes = control->cmsg_len - CMSG_LEN(0), i;
+
+		if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (i = 0; i + sizeof(int) <= bytes; i += sizeof(int)) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(control) + i, sizeof(fd));
+			if (count < KTLSD_DATAGRAM_DESCRIPTORS) /* the control buffer has room for no more */
+				descriptors[count++] = fd;
+		}
+	}
+	return count;
+}
+
+static unsigned int count_handoffs(struct datagram_reader datagram)
+{
+	const struct ktlsd_msg_header *message;
+	unsigned int count = 0;
+
+	while ((message = message_next(&datagram)))
+		count += message->type == KTLSD_MSG_HANDOFF;
+	return count;
+}
+
+static void take_message(struct caller *caller, const struct ktlsd_msg_header *message, const int *descriptors,
+			 unsigned int *taken)
+{
+	if (!caller->greeted && message->type != KTLSD_MSG_HELLO) {
+		break_off(caller, EPROTO, "the first message is not HELLO");
+		return;
+	}
+	switch (message->type) {
+	case KTLSD_MSG_HELLO:
+		greet(caller, message);
+		return;
+	case KTLSD_MSG_HANDOFF:
+		take_handoff(caller, message, descriptors[(*taken)++]);
+		return;
+	case KTLSD_MSG_CANCEL:
+		cancel(caller, false, message->cookie);
+		return;
+	}
+	break_off(caller, EPROTO, "the message's type is unknown");
+}
+
+static void take_datagram(struct caller *caller, size_t length)
+{
+	struct datagram_reader datagram = {.data = caller->in, .length = length};
+	int descriptors[KTLSD_DATAGRAM_DESCRIPTORS];
+	unsigned int count = take_descriptors(&caller->received, descriptors), taken = 0;
+	const struct ktlsd_msg_header *message;
+
+	if (caller->gone)
+		datagram.length = 0;
+	else if (caller->received.msg_flags & MSG_TRUNC)
+		break_off(caller, EMSGSIZE, "the datagram is longer than KTLSD_DATAGRAM_MAX");
+	else if (caller->received.msg_flags & MSG_CTRUNC)
+		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
+	else if (count_handoffs(datagram) != count)
+		break_off(caller, EBADMSG, "handoffs and descriptors in the datagram are not equal in number");
+	while (!caller->leaving && (message = message_next(&datagram)))
+		take_message(caller, message, descriptors, &taken);
+	if (datagram.offset < datagram.length)
+		break_off(caller, EBADMSG, "a message's length does not fit its datagram");
+	while (taken < count)
+		dispose(caller, descriptors[taken++]);
+}
+
+static void receive(struct caller *caller)
+{
+	struct io_uring_sqe *sqe;
+
+	caller->received_part = (struct iovec){caller->in, sizeof(caller->in)};
+	caller->received = (struct msghdr){
+		.msg_iov = &caller->received_part,
+		.msg_iovlen = 1,
+		.msg_control = &caller->received_control,
+		.msg_controllen = CMSG_SPACE(sizeof(int) * KTLSD_DATAGRAM_DESCRIPTORS),
+	};
+	ring_reserve(&caller->door->worker->ring);
+	sqe = io_uring_get_sqe(&caller->door->worker->ring);
+	io_uring_prep_recvmsg(sqe, caller->fd, &caller->received, MSG_CMSG_CLOEXEC);
+	ring_last(sqe, ring_tag(&caller->completion, OP_RECEIVED));
+	caller->receiving = true;
+}
+
+/* ---- datagrams out ---- */
+
+static void write_hello(struct caller *caller, struct datagram_writer *datagram)
+{
+	struct ktlsd_msg_hello *hello = message_begin(datagram, KTLSD_MSG_HELLO, sizeof(*hello), 0);
+
+	hello->version = KTLSD_PROTOCOL_VERSION;
+	hello->max_in_flight = caller->door->worker->config->settings->max_handshakes_per_caller;
+	message_end(datagram);
+	caller->hello_due = false;
+}
+
+static void write_answers(struct caller *caller, struct datagram_writer *datagram)
+{
+	struct handoff *handoff;
+	int chain_fd;
+
+	while ((handoff = TAILQ_FIRST(&caller->answers)) &&
+	       caller->sent_descriptor_count < KTLSD_DATAGRAM_DESCRIPTORS) {
+		if (!handoff_write_result(handoff, datagram, &chain_fd))
+			return;
+		if (chain_fd >= 0)
+			caller->sent_descriptors[caller->sent_descriptor_count++] = chain_fd;
+		TAILQ_REMOVE(&caller->answers, handoff, entry);
+		caller->answer_count--;
+		free_handoff(handoff);
+	}
+}
+
+static void attach_descriptors(struct caller *caller)
+{
+	size_t bytes = sizeof(int) * caller->sent_descriptor_count;
+	struct cmsghdr *control = &caller->sent_control.align;
+
+	if (bytes == 0)
+		return;
+	control->cmsg_level = SOL_SOCKET;
+	control->cmsg_type = SCM_RIGHTS;
+	control->cmsg_len = CMSG_LEN(bytes);
+	memcpy(CMSG_DATA(control), caller->sent_descriptors, bytes);
+	caller->sent.msg_control = control;
+	caller->sent.msg_controllen = CMSG_SPACE(bytes);
+}
+
+static void send_answers(struct caller *caller)
+{
+	struct datagram_writer datagram = {.data = caller->out, .size = sizeof(caller->out)};
+	struct io_uring_sqe *sqe;
+
+	if (caller->hello_due)
+		write_hello(caller, &datagram);
+	write_answers(caller, &datagram);
+	caller->sent_part = (struct iovec){caller->out, datagram.length};
+	caller->sent = (struct msghdr){.msg_iov = &caller->sent_part, .msg_iovlen = 1};
+	attach_descriptors(caller);
+	ring_reserve(&caller->door->worker->ring);
+	sqe = io_uring_get_sqe(&caller->door->worker->ring);
+	io_uring_prep_sendmsg(sqe, caller->fd, &caller->sent, MSG_NOSIGNAL);
+	ring_last(sqe, ring_tag(&caller->completion, OP_SENT));
+	caller->sending = true;
+}
+
+/* ---- the caller's turns ---- */
+
+static void part(struct caller *caller)
+{
+	struct handoff *handoff;
+
+	caller->gone = true;
+	if (caller->receiving || caller->sending)
+		ring_cancel(&caller->door->worker->ring, caller->fd);
+	cancel(caller, true, 0);
+	while ((handoff = TAILQ_FIRST(&caller->answers))) {
+		TAILQ_REMOVE(&caller->answers, handoff, entry);
+		caller->answer_count--;
+		free_handoff(handoff);
+	}
+}
+
+static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct caller *caller = (struct caller *)completion;
+
+	(void)flags;
+	caller->touched = true;
+	if (operation == OP_RECEIVED) {
+		caller->receiving = false;
+		if (result > 0)
+			take_datagram(caller, result);
+	} else {
+		caller->sending = false;
+		while (caller->sent_descriptor_count > 0)
+			close(caller->sent_descriptors[--caller->sent_descriptor_count]);
+	}
+	if (result <= 0 && !caller->gone)
+		part(caller);
+}
+
+bool caller_idle(const struct caller *caller)
+{
+	return !caller->touched && caller->open_count == 0 && caller->answer_count == 0 && !caller->sending;
+}
+
+bool caller_turn(struct caller *caller)
+{
+	if (!caller->gone && !caller->sending && (caller->answer_count > 0 || caller->hello_due))
+		send_answers(caller);
+	if (!caller->gone && caller->hanging > CALLER_HANGING_MAX) {
+		log_limited(LOG_WARNING,
+			    "user %u, process %d, handed over %u descriptors whose closing hangs; it is thrown out",
+			    caller->user, caller->pid, caller->hanging);
+		part(caller);
+	}
+	if (!caller->gone && caller->leaving && !caller->sending && caller->open_count == 0)
+		part(caller);
+	if (!caller->gone && !caller->leaving && !caller->receiving && caller->answer_count < CALLER_ANSWERS_MAX)
+		receive(caller);
+	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0 || caller->hanging > 0)
+		return true;
+	TAILQ_REMOVE(&caller->door->callers, caller, entry);
+	close(caller->fd);
+	free(caller);
+	return false;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection to the handoff socket: who it is, what it has open, what is to be said to it. */
+#ifndef AGENT_CALLER_H
+#define AGENT_CALLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "handoff.h"
+
+#define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
+#define CALLER_HANGING_MAX 32	/* descriptors whose closing hangs; one that brings more is thrown out */
+#define CALLER_GROUPS_MAX 256
+#define POOL_MAX 64 /* handoffs kept for reuse, per worker */
+
+struct caller {
+	struct completion completion;
+	struct door_state *door;
+	TAILQ_ENTRY(caller) entry;
+	int fd;
+	pid_t pid;
+	uid_t user;
+	gid_t group;
+	gid_t groups[CALLER_GROUPS_MAX];
+	size_t group_count;
+	_Atomic unsigned int *user_in_flight;
+	bool touched;	/* something came or is to be said: the door gives it a turn */
+	bool greeted;	/* HELLO was there */
+	bool hello_due; /* ours is to be sent */
+	bool gone;	/* it left, or was thrown out */
+	bool leaving;	/* it broke the protocol: it gets its answers, then it is thrown out */
+	bool receiving, sending;
+	unsigned int open_count, answer_count, hanging;
+	struct handoff_list open, answers;
+	struct msghdr received, sent;
+	struct iovec received_part, sent_part;
+	int sent_descriptors[KTLSD_DATAGRAM_DESCRIPTORS];
+	unsigned int sent_descriptor_count;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * KTLSD_DATAGRAM_DESCRIPTORS)];
+	} received_control, sent_control;
+	uint8_t in[KTLSD_DATAGRAM_MAX] __attribute__((aligned(8)));
+	uint8_t out[KTLSD_DATAGRAM_MAX] __attribute__((aligned(8)));
+};
+
+/* What door_unix keeps on each worker. */
+struct door_state {
+	struct completion completion; /* of accept */
+	struct worker *worker;
+	bool accepting, draining;
+	TAILQ_HEAD(, caller) callers;
+	struct handoff_list pool;
+	unsigned int pooled;
+};
+
+/* Takes over fd. */
+void caller_new(struct door_state *door, int fd);
+
+/* Sends what is to be said and receives again. False: it was gone, and is freed. */
+bool caller_turn(struct caller *caller);
+
+/* A handshake of its caller is over. */
+void caller_answer(struct handoff *handoff);
+
+/* Nothing open, nothing to be said. */
+bool caller_idle(const struct caller *caller);
+
+#endif

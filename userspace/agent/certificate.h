@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* A certificate of ours: leaf, intermediates, private key. */
+#ifndef AGENT_CERTIFICATE_H
+#define AGENT_CERTIFICATE_H
+
+#include <openssl/x509.h>
+
+#include "complaint.h"
+#include "settings.h"
+
+struct certificate {
+	X509 *leaf;
+	STACK_OF(X509) *intermediates;
+	EVP_PKEY *key;
+	char **names; /* DNS names of its subjectAltName, lower case, wildcards included; NULL-terminated */
+};
+
+/* Loads and checks that the parts belong together. False with a complaint; certificate_clear() is due either way. */
+bool certificate_load(struct certificate *certificate, const struct certificate_setting *setting,
+		      struct complaints *complaints);
+void certificate_clear(struct certificate *certificate);
+
+/* The certificates of a PEM file; NULL with a complaint. */
+STACK_OF(X509) *certificates_read(const struct setting *file, struct complaints *complaints);
+
+#endif

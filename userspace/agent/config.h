@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A configuration: settings and the services built from them, immutable and reference-counted. A reload builds a new one
+ * and swaps it; handshakes under way hold on to the one they started with.
+ */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "service.h"
+#include "settings.h"
+
+struct config {
+	_Atomic unsigned int references;
+	struct settings *settings;
+	struct service *services; /* sorted by name */
+	size_t service_count;
+	time_t loaded; /* seconds since 1970 */
+};
+
+/* Reads and builds; NULL with complaints. predecessor: services of the same name go on counting; may be NULL. */
+struct config *config_load(const char *file, const struct config *predecessor, struct complaints *complaints);
+
+struct config *config_get(struct config *config);
+void config_put(struct config *config);
+
+const struct service *config_service(const struct config *config, const char *name);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ktlsd/protocol.h>
+
+#include "cipher.h"
+#include "context.h"
+#include "engine.h"
+#include "log.h"
+#include "ticket.h"
+
+#define DEFAULT_GROUPS "X25519MLKEM768, X25519, P-256, P-384"
+
+static bool kernel_has_max_payload;
+
+void context_set_max_payload(bool kernel_has_it)
+{
+	kernel_has_max_payload = kernel_has_it;
+}
+
+static void append_name(char *list, size_t size, const char *name)
+{
+	size_t length = strlen(list);
+
+	snprintf(list + length, size - length, "%s%s", length ? ":" : "", name);
+}
+
+static void add_suite(struct context_settings *common, const struct cipher_suite *suite)
+{
+	if (!cipher_suite_offered(suite) || suite->version < common->service->min_version ||
+	    suite->version > common->service->max_version)
+		return;
+	if (suite->version == TLS1_3_VERSION)
+		append_name(common->ciphersuites, sizeof(common->ciphersuites), suite->openssl_name);
+	else
+		append_name(common->cipher_list, sizeof(common->cipher_list), suite->openssl_name);
+}
+
+static void add_named_suites(struct context_settings *common, const struct setting *setting,
+			     struct complaints *complaints)
+{
+	char *copy = strdup(setting->text), *rest = copy, *name;
+	const struct cipher_suite *suite;
+
+	if (!copy)
+		log_fatal("out of memory");
+	while ((name = strsep(&rest, ",: \t"))) {
+		if (!*name)
+			continue;
+		suite = cipher_suite_named(name);
+		if (suite)
+			add_suite(common, suite);
+		else
+			complain(complaints, setting->line,
+				 "cipher \"%s\" is unknown; expected those that ktlsd.conf(5) lists", name);
+	}
+	free(copy);
+}
+
+static void choose_suites(struct context_settings *common, struct complaints *complaints)
+{
+	size_t i;
+
+	if (common->service->ciphers.text) {
+		add_named_suites(common, &common->service->ciphers, complaints);
+	} else {
+		for (i = 0; i < cipher_suite_count; i++)
+			add_suite(common, &cipher_suites[i]);
+	}
+	if (!*common->ciphersuites && !*common->cipher_list)
+		complain(
+			complaints,
+			common->service->ciphers.line ? common->service->ciphers.line : common->service->line,
+			"service \"%s\": the kernel takes none of its ciphers; ktlsctl doctor says which are missing and why",
+			common->service->name);
+}
+
+/* Groups that this OpenSSL does not have are left out of the default, and are an error where the file names them. */
+static void choose_groups(struct context_settings *common, struct complaints *complaints)
+{
+	const struct setting *setting = &common->service->groups;
+	char *copy = strdup(setting->text ? setting->text : DEFAULT_GROUPS), *rest = copy, *name;
+	SSL_CTX *scratch = SSL_CTX_new(TLS_method());
+
+	if (!copy || !scratch)
+		log_fatal("out of memory");
+	while ((name = strsep(&rest, ",: \t"))) {
+		if (!*name)
+			continue;
+		if (SSL_CTX_set1_groups_list(scratch, name) == 1)
+			append_name(common->groups, sizeof(common->groups), name);
+		else if (setting->text)
+			complain(complaints, setting->line,
+				 "group \"%s\" is unknown to %s; expected X25519MLKEM768, X25519, P-256, P-384", name,
+				 OpenSSL_version(OPENSSL_VERSION));
+	}
+	ERR_clear_error();
+	SSL_CTX_free(scratch);
+	free(copy);
+}
+
+static void add_trust(struct context_settings *common, const struct setting *file, EVP_MD_CTX *policy,
+		      struct complaints *complaints)
+{
+	STACK_OF(X509) *authorities = certificates_read(file, complaints);
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned int length;
+	int i;
+
+	for (i = 0; authorities && i < sk_X509_num(authorities); i++) {
+		X509 *authority = sk_X509_value(authorities, i);
+		X509_NAME *name = X509_NAME_dup(X509_get_subject_name(authority));
+
+		if (!name || X509_STORE_add_cert(common->trust, authority) != 1 ||
+		    !sk_X509_NAME_push(common->authorities, name))
+			log_fatal("out of memory");
+		if (X509_digest(authority, EVP_sha256(), digest, &length) == 1)
+			EVP_DigestUpdate(policy, digest, length);
+	}
+	sk_X509_pop_free(authorities, X509_free);
+}
+
+/* The client role without a ca verifies against the system's store; a server without one verifies nobody. */
+static void choose_trust(struct context_settings *common, EVP_MD_CTX *policy, struct complaints *complaints)
+{
+	const struct service_settings *service = common->service;
+	const struct setting *file;
+
+	if (TAILQ_EMPTY(&service->ca) && service->role == KTLSD_SERVER)
+		return;
+	common->trust = X509_STORE_new();
+	common->authorities = sk_X509_NAME_new_null();
+	if (!common->trust || !common->authorities)
+		log_fatal("out of memory");
+	if (TAILQ_EMPTY(&service->ca))
+		X509_STORE_set_default_paths(common->trust);
+	TAILQ_FOREACH(file, &service->ca, next)
+		add_trust(common, file, policy, complaints);
+}
+
+/*
+ * A ticket resumes only under the policy it was issued under. The certificates count by the names they carry, not by
+ * their bytes: a renewed certificate is the same identity and keeps tickets good.
+ */
+static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *service,
+			  const struct certificate *certificates, size_t count)
+{
+	uint32_t numbers[] = {service->role, service->client_certificate, service->min_version, service->max_version};
+	size_t i;
+	char **name;
+
+	EVP_DigestUpdate(policy, service->name, strlen(service->name) + 1);
+	EVP_DigestUpdate(policy, numbers, sizeof(numbers));
+	for (i = 0; i < count; i++) {
+		for (name = certificates[i].names; *name; name++)
+			EVP_DigestUpdate(policy, *name, strlen(*name) + 1);
+	}
+}
+
+bool context_settings_complete(struct context_settings *common, const struct certificate *certificates, size_t count,
+			       struct complaints *complaints)
+{
+	EVP_MD_CTX *policy = EVP_MD_CTX_new();
+	unsigned int before = complaints->count;
+
+	if (!policy || EVP_DigestInit_ex(policy, EVP_sha256(), NULL) != 1)
+		log_fatal("out of memory");
+	digest_policy(policy, common->service, certificates, count);
+	choose_trust(common, policy, complaints);
+	choose_suites(common, complaints);
+	choose_groups(common, complaints);
+	EVP_DigestFinal_ex(policy, common->policy, NULL);
+	EVP_MD_CTX_free(policy);
+	return complaints->count == before;
+}
+
+void context_settings_clear(struct context_settings *common)
+{
+	X509_STORE_free(common->trust);
+	sk_X509_NAME_pop_free(common->authorities, X509_NAME_free);
+}
+
+/* No protocol in common ends the handshake (RFC 7301 §3.2); the order is ours. */
+static int choose_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *length, const unsigned char *offered,
+		       unsigned int offered_length, void *argument)
+{
+	const struct alpn *ours = argument;
+
+	if (SSL_select_next_proto((unsigned char **)chosen, length, ours->wire, ours->length, offered,
+				  offered_length) == OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_OK;
+	engine_explain(ssl, "the client offers none of the service's ALPN protocols");
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* Without TLS_TX_MAX_PAYLOAD_LEN the kernel would send records larger than the client can take (RFC 6066 §4). */
+static int refuse_small_records(SSL *ssl, int *alert, void *argument)
+{
+	const unsigned char *extension;
+	size_t length;
+
+	(void)argument;
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_max_fragment_length, &extension, &length) != 1)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	engine_explain(
+		ssl,
+		"the client asks for max_fragment_length, which needs Linux 6.19 or newer (TLS_TX_MAX_PAYLOAD_LEN)");
+	*alert = SSL_AD_HANDSHAKE_FAILURE;
+	return SSL_CLIENT_HELLO_ERROR;
+}
+
+static bool add_certificate(SSL_CTX *context, const struct certificate *certificate)
+{
+	return SSL_CTX_use_cert_and_key(context, certificate->leaf, certificate->key, certificate->intermediates, 0) ==
+	       1;
+}
+
+static bool set_versions(SSL_CTX *context, const struct context_settings *common)
+{
+	int least = *common->cipher_list ? TLS1_2_VERSION : TLS1_3_VERSION;
+	int most = *common->ciphersuites ? TLS1_3_VERSION : TLS1_2_VERSION;
+
+	return SSL_CTX_set_min_proto_version(context, least) == 1 &&
+	       SSL_CTX_set_max_proto_version(context, most) == 1 &&
+	       SSL_CTX_set_ciphersuites(context, common->ciphersuites) == 1 &&
+	       (!*common->cipher_list || SSL_CTX_set_cipher_list(context, common->cipher_list) == 1) &&
+	       SSL_CTX_set1_groups_list(context, common->groups) == 1;
+}
+
+static void set_trust(SSL_CTX *context, const struct context_settings *common)
+{
+	const int modes[] = {
+		[CLIENT_CERTIFICATE_NONE] = SSL_VERIFY_NONE,
+		[CLIENT_CERTIFICATE_REQUEST] = SSL_VERIFY_PEER,
+		[CLIENT_CERTIFICATE_REQUIRE] = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+	};
+	bool client = common->service->role == KTLSD_CLIENT;
+
+	if (common->trust)
+		SSL_CTX_set1_cert_store(context, common->trust);
+	engine_set_verify(context, client ? SSL_VERIFY_PEER : modes[common->service->client_certificate]);
+	if (common->authorities && !client)
+		SSL_CTX_set_client_CA_list(context, SSL_dup_CA_list(common->authorities));
+}
+
+static void set_server_role(SSL_CTX *context, const struct context_settings *common)
+{
+	SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_session_id_context(context, common->policy, sizeof(common->policy));
+	SSL_CTX_set_num_tickets(context, common->service->tickets);
+	if (common->service->tickets)
+		tickets_use(context);
+	else
+		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+	if (common->alpn)
+		SSL_CTX_set_alpn_select_cb(context, choose_alpn, (void *)common->alpn);
+	if (!kernel_has_max_payload)
+		SSL_CTX_set_client_hello_cb(context, refuse_small_records, NULL);
+}
+
+SSL_CTX *context_new(const struct context_settings *common, const struct certificate_choice *choice,
+		     struct complaints *complaints)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_method());
+	bool good = context && set_versions(context, common);
+	int kind;
+
+	for (kind = 0; good && kind < CONTEXT_KINDS; kind++)
+		good = !choice->of_kind[kind] || add_certificate(context, choice->of_kind[kind]);
+	if (!good) {
+		complain(complaints, common->service->line,
+			 "service \"%s\": OpenSSL refuses its certificate or settings: %s", common->service->name,
+			 ERR_reason_error_string(ERR_peek_last_error()));
+		ERR_clear_error();
+		SSL_CTX_free(context);
+		return NULL;
+	}
+	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+	engine_prepare(context);
+	set_trust(context, common);
+	if (common->service->role == KTLSD_SERVER)
+		set_server_role(context, common);
+	else if (common->alpn)
+		SSL_CTX_set_alpn_protos(context, common->alpn->wire, common->alpn->length);
+	return context;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <grp.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <ktlsd/protocol.h>
+
+#include "cipher.h"
+#include "control.h"
+#include "install.h"
+#include "log.h"
+#include "unix_socket.h"
+#include "worker.h"
+
+int control_open(const struct settings *settings)
+{
+	const struct group *group = NULL;
+
+	if (!settings->control_group.text)
+		return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0600, -1);
+	group = getgrnam(settings->control_group.text);
+	if (!group) {
+		log_line(LOG_ERR, "%s:%u: there is no group \"%s\"", settings->file, settings->control_group.line,
+			 settings->control_group.text);
+		return -1;
+	}
+	return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0660, group->gr_gid);
+}
+
+static void put(json_object *object, const char *name, uint64_t number)
+{
+	json_object_object_add(object, name, json_object_new_int64(number));
+}
+
+static uint64_t sum(size_t offset)
+{
+	uint64_t total = 0;
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++)
+		total += stats_read((_Atomic uint64_t *)((char *)&workers[i]->stats + offset));
+	return total;
+}
+
+#define SUM(field) sum(offsetof(struct stats, field))
+
+static json_object *describe_workers(void)
+{
+	json_object *list = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++) {
+		json_object *worker = json_object_new_object();
+
+		put(worker, "id", i);
+		put(worker, "in_flight", stats_read(&workers[i]->stats.in_flight));
+		put(worker, "done", stats_read(&workers[i]->stats.done));
+		put(worker, "failed", stats_read(&workers[i]->stats.failed));
+		json_object_array_add(list, worker);
+	}
+	return list;
+}
+
+static json_object *describe_failures(void)
+{
+	json_object *failures = json_object_new_object();
+	unsigned int error;
+
+	for (error = 1; error < STATS_ERRORS; error++) {
+		uint64_t count = sum(offsetof(struct stats, by_error) + error * sizeof(_Atomic uint64_t));
+
+		if (count)
+			put(failures, strerrorname_np(error) ? strerrorname_np(error) : "other", count);
+	}
+	return failures;
+}
+
+static void describe_ciphers(json_object *status)
+{
+	json_object *ciphers = json_object_new_object(), *versions = json_object_new_object();
+	json_object *offered = json_object_new_array();
+	uint64_t tls13 = 0, tls12 = 0;
+	size_t i;
+
+	for (i = 0; i < cipher_suite_count; i++) {
+		uint64_t count = sum(offsetof(struct stats, by_suite) + i * sizeof(_Atomic uint64_t));
+
+		*(cipher_suites[i].version == 0x0304 ? &tls13 : &tls12) += count;
+		if (count)
+			put(ciphers, cipher_suites[i].name, count);
+		if (cipher_suite_offered(&cipher_suites[i]))
+			json_object_array_add(offered, json_object_new_string(cipher_suites[i].name));
+	}
+	put(versions, "TLS 1.3", tls13);
+	put(versions, "TLS 1.2", tls12);
+	json_object_object_add(status, "ciphers", ciphers);
+	json_object_object_add(status, "versions", versions);
+	json_object_object_add(status, "offered", offered);
+}
+
+static json_object *describe_services(const struct config *config)
+{
+	json_object *list = json_object_new_array();
+	size_t i;
+
+	for (i = 0; i < config->service_count; i++) {
+		const struct service *service = &config->services[i];
+		json_object *object = json_object_new_object();
+
+		json_object_object_add(object, "name", json_object_new_string(service->name));
+		json_object_object_add(object, "role",
+				       json_object_new_string(service->role == KTLSD_SERVER ? "server" : "client"));
+		put(object, "in_flight", service->usage->in_flight);
+		put(object, "done", service->usage->done);
+		put(object, "failed", service->usage->failed);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
+
+static json_object *describe(const struct agent *agent)
+{
+	json_object *status = json_object_new_object(), *installs = json_object_new_object();
+	time_t now = time(NULL);
+
+	json_object_object_add(status, "version", json_object_new_string(KTLSD_VERSION));
+	put(status, "pid", getpid());
+	put(status, "uptime_s", now - agent->started);
+	json_object_object_add(status, "config", json_object_new_string(agent->config->settings->file));
+	put(status, "config_loaded_s", now - agent->config->loaded);
+	json_object_object_add(status, "workers", describe_workers());
+	put(status, "callers", SUM(callers));
+	put(status, "in_flight", SUM(in_flight));
+	put(status, "done", SUM(done));
+	put(status, "resumed", SUM(resumed));
+	json_object_object_add(status, "failed", describe_failures());
+	put(installs, install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt", SUM(done));
+	json_object_object_add(status, "installs", installs);
+	describe_ciphers(status);
+	json_object_object_add(status, "services", describe_services(agent->config));
+	return status;
+}
+
+static json_object *failed(const char *why)
+{
+	json_object *answer = json_object_new_object();
+
+	json_object_object_add(answer, "error", json_object_new_string(why));
+	return answer;
+}
+
+static json_object *reload(struct agent *agent, const struct ucred *who)
+{
+	struct complaints complaints = {0};
+	json_object *answer;
+
+	if (who->uid != 0 && who->uid != geteuid())
+		return failed("only root and the agent's own user may reload");
+	if (!agent->reload(agent, &complaints))
+		return failed(complaints.text);
+	answer = json_object_new_object();
+	json_object_object_add(answer, "ok", json_object_new_boolean(1));
+	put(answer, "services", agent->config->service_count);
+	return answer;
+}
+
+static json_object *answer(struct agent *agent, const char *request, const struct ucred *who)
+{
+	if (strcmp(request, "status") == 0)
+		return describe(agent);
+	if (strcmp(request, "reload") == 0)
+		return reload(agent, who);
+	return failed("unknown request; expected status or reload");
+}
+
+/* One line of at most size - 1 characters, without its end. */
+static bool read_line(int fd, char *line, size_t size)
+{
+	size_t length = 0;
+	char *end = NULL;
+
+	while (!end && length < size - 1) {
+		ssize_t n = read(fd, line + length, size - 1 - length);
+
+		if (n <= 0)
+			return false;
+		length += n;
+		end = memchr(line, '\n', length);
+	}
+	if (!end)
+		return false;
+	*end = '\0';
+	return true;
+}
+
+static void write_all(int fd, const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = send(fd, text, length, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return;
+		text += n;
+		length -= n;
+	}
+}
+
+void control_serve(int listener, struct agent *agent)
+{
+	struct timeval patience = {.tv_sec = 2};
+	struct ucred who = {.uid = -1};
+	socklen_t length = sizeof(who);
+	json_object *object;
+	const char *text;
+	size_t size;
+	char line[64];
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
+	if (read_line(fd, line, sizeof(line))) {
+		object = answer(agent, line, &who);
+		text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN, &size);
+		write_all(fd, text, size);
+		json_object_put(object);
+	}
+	close(fd);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+#include <stddef.h>
+
+#include "doors.h"
+
+const struct door *const doors[] = {
+	&door_unix,
+	NULL,
+};

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ktlsd/protocol.h>
+
+#include "engine.h"
+#include "log.h"
+
+#define CHANNEL_BINDING_LABEL "EXPORTER-Channel-Binding" /* RFC 9266 §4.2 */
+
+static BIO_METHOD *bio_method;
+static int key_log = -1;
+
+/* ---- the BIO: OpenSSL's reads and writes end in the engine's two buffers ---- */
+
+static int read_input(BIO *bio, char *data, size_t size, size_t *read)
+{
+	struct engine *engine = BIO_get_data(bio);
+	size_t left = engine->input_length - engine->input_taken;
+
+	BIO_clear_retry_flags(bio);
+	if (left == 0) {
+		BIO_set_retry_read(bio);
+		return 0;
+	}
+	*read = size < left ? size : left;
+	memcpy(data, engine->input + engine->input_taken, *read);
+	engine->input_taken += *read;
+	return 1;
+}
+
+static bool grow_output(struct engine *engine, size_t needed)
+{
+	size_t size = engine->output_size ? engine->output_size : 4096;
+	uint8_t *output;
+
+	while (size < needed)
+		size *= 2;
+	if (size > ENGINE_OUTPUT_MAX)
+		return false;
+	output = realloc(engine->output, size);
+	if (!output)
+		return false;
+	engine->output = output;
+	engine->output_size = size;
+	return true;
+}
+
+static int write_output(BIO *bio, const char *data, size_t size, size_t *written)
+{
+	struct engine *engine = BIO_get_data(bio);
+	size_t needed = engine->output_length + size;
+
+	BIO_clear_retry_flags(bio);
+	if (needed > engine->output_size && !grow_output(engine, needed))
+		return 0;
+	memcpy(engine->output + engine->output_length, data, size);
+	engine->output_length = needed;
+	*written = size;
+	return 1;
+}
+
+static long control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio, (void)number, (void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+/* ---- callbacks of every context ---- */
+
+static bool hex_to_bytes(const char *hex, uint8_t *bytes, size_t length)
+{
+	size_t done;
+
+	return OPENSSL_hexstr2buf_ex(bytes, length, &done, hex, '\0') == 1 && done == length;
+}
+
+/*
+ * The one public interface that yields TLS 1.3's traffic secrets: lines "LABEL CLIENT_RANDOM SECRET" in hexadecimal.
+ * OpenSSL wipes the line; ours go when the engine stops.
+ */
+static void take_secret(const SSL *ssl, const char *line)
+{
+	struct engine *engine = SSL_get_app_data(ssl);
+	const char *secret = strrchr(line, ' ');
+	uint8_t *target = NULL;
+	size_t length;
+
+	if (key_log >= 0)
+		dprintf(key_log, "%s\n", line);
+	if (strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) == 0)
+		target = engine->secrets.client_traffic;
+	else if (strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24) == 0)
+		target = engine->secrets.server_traffic;
+	if (!target || !secret)
+		return;
+	length = strlen(secret + 1) / 2;
+	if (length > SECRET_MAX || !hex_to_bytes(secret + 1, target, length))
+		OPENSSL_cleanse(target, SECRET_MAX);
+}
+
+static void note_alert(const SSL *ssl, int where, int value)
+{
+	struct engine *engine = SSL_get_app_data(ssl);
+
+	if (!(where & SSL_CB_ALERT))
+		return;
+	if (where & SSL_CB_READ)
+		engine->alert_received = value & 0xff;
+	else
+		engine->alert_sent = value & 0xff;
+}
+
+static int explain_verification(int good, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct engine *engine = SSL_get_app_data(ssl);
+	X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+	char subject[160] = "";
+
+	if (good || engine->peer_refused)
+		return good;
+	engine->peer_refused = true;
+	if (certificate)
+		X509_NAME_oneline(X509_get_subject_name(certificate), subject, sizeof(subject));
+	snprintf(engine->why, sizeof(engine->why), "certificate %d of the peer's chain (%s): %s",
+		 X509_STORE_CTX_get_error_depth(store), subject,
+		 X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
+	return good;
+}
+
+bool engine_init(const char *key_log_file)
+{
+	bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "ktlsd engine");
+	if (!bio_method || !BIO_meth_set_read_ex(bio_method, read_input) ||
+	    !BIO_meth_set_write_ex(bio_method, write_output) || !BIO_meth_set_ctrl(bio_method, control))
+		return false;
+	if (!key_log_file)
+		return true;
+	key_log = open(key_log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (key_log < 0)
+		log_line(LOG_ERR, "key_log_file %s: %s", key_log_file, strerror(errno));
+	else
+		log_line(LOG_WARNING, "key_log_file is set: every session's secrets go to %s; for debugging only",
+			 key_log_file);
+	return key_log >= 0;
+}
+
+void engine_prepare(SSL_CTX *context)
+{
+	SSL_CTX_set_keylog_callback(context, take_secret);
+	SSL_CTX_set_info_callback(context, note_alert);
+}
+
+void engine_set_verify(SSL_CTX *context, int mode)
+{
+	SSL_CTX_set_verify(context, mode, explain_verification);
+}
+
+void engine_explain(SSL *ssl, const char *why)
+{
+	struct engine *engine = SSL_get_app_data(ssl);
+
+	if (!*engine->why)
+		snprintf(engine->why, sizeof(engine->why), "%s", why);
+}
+
+/* ---- the life of an engine ---- */
+
+static bool start(struct engine *engine, SSL_CTX *context)
+{
+	BIO *bio;
+
+	engine->input_total = 0;
+	engine->output_length = 0;
+	engine->alert_sent = engine->alert_received = KTLSD_NO_ALERT;
+	engine->peer_refused = false;
+	engine->why[0] = '\0';
+	engine->ssl = SSL_new(context);
+	bio = BIO_new(bio_method);
+	if (!engine->ssl || !bio) {
+		BIO_free(bio);
+		return false;
+	}
+	BIO_set_data(bio, engine);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(engine->ssl, bio, bio);
+	SSL_set_app_data(engine->ssl, engine);
+	return true;
+}
+
+bool engine_start_server(struct engine *engine, SSL_CTX *context)
+{
+	if (!start(engine, context))
+		return false;
+	engine->secrets.server = true;
+	SSL_set_accept_state(engine->ssl);
+	return true;
+}
+
+/* Names are matched against subjectAltName only: no common name, no partial wildcards. */
+static bool expect_name(SSL *ssl, const char *name)
+{
+	uint8_t address[sizeof(struct in6_addr)];
+
+	if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
+			 size_t alpn_length)
+{
+	if (!start(engine, context))
+		return false;
+	engine->secrets.server = false;
+	SSL_set_connect_state(engine->ssl);
+	return expect_name(engine->ssl, server_name) &&
+	       (alpn_length == 0 || SSL_set_alpn_protos(engine->ssl, alpn, alpn_length) == 0);
+}
+
+/*
+ * Records under the application keys in the flight that completes a TLS 1.3 handshake in the server role: the tickets,
+ * all of them, because what came before left with an earlier flight.
+ */
+static uint64_t count_records(const uint8_t *output, size_t length)
+{
+	uint64_t records = 0;
+	size_t at;
+
+	for (at = 0; at + SSL3_RT_HEADER_LENGTH <= length;
+	     at += SSL3_RT_HEADER_LENGTH + (output[at + 3] << 8 | output[at + 4]))
+		records += output[at] == SSL3_RT_APPLICATION_DATA;
+	return records;
+}
+
+static enum engine_status fail(struct engine *engine, const char *why)
+{
+	if (!*engine->why)
+		snprintf(engine->why, sizeof(engine->why), "%s", why);
+	return ENGINE_FAILED;
+}
+
+static enum engine_status done(struct engine *engine)
+{
+	bool tls13 = SSL_version(engine->ssl) == TLS1_3_VERSION;
+
+	if (SSL_has_pending(engine->ssl))
+		return fail(engine, "the peer put another message into the record that ends the handshake");
+	if (tls13) {
+		engine->secrets.tx_seq =
+			engine->secrets.server ? count_records(engine->output, engine->output_length) : 0;
+		engine->secrets.rx_seq = 0;
+	} else {
+		engine->secrets.tx_seq = engine->secrets.rx_seq = 1; /* the Finished messages */
+	}
+	return ENGINE_DONE;
+}
+
+static enum engine_status explain_failure(struct engine *engine)
+{
+	unsigned long error = ERR_peek_error();
+	const char *reason = ERR_reason_error_string(error);
+
+	if (engine->alert_received != KTLSD_NO_ALERT && !*engine->why)
+		snprintf(engine->why, sizeof(engine->why), "the peer sent the alert \"%s\"",
+			 SSL_alert_desc_string_long(engine->alert_received));
+	return fail(engine, reason ? reason : "OpenSSL gives no reason");
+}
+
+enum engine_status engine_step(struct engine *engine, const uint8_t *input, size_t length, size_t *taken)
+{
+	enum engine_status status;
+	int result;
+
+	ERR_clear_error();
+	engine->input = input;
+	engine->input_length = length;
+	engine->input_taken = 0;
+	result = SSL_do_handshake(engine->ssl);
+	*taken = engine->input_taken;
+	engine->input_total += engine->input_taken;
+	if (result == 1)
+		status = done(engine);
+	else if (SSL_get_error(engine->ssl, result) != SSL_ERROR_WANT_READ)
+		status = explain_failure(engine);
+	else if (engine->input_total > ENGINE_INPUT_MAX)
+		status = fail(engine, "the peer sent too much handshake");
+	else
+		status = ENGINE_WANTS_INPUT;
+	ERR_clear_error();
+	return status;
+}
+
+bool engine_export_secrets(struct engine *engine)
+{
+	struct session_secrets *secrets = &engine->secrets;
+	const SSL *ssl = engine->ssl;
+
+	secrets->suite = cipher_suite_find(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)));
+	if (!secrets->suite || !cipher_suite_offered(secrets->suite)) {
+		fail(engine, "the agreed cipher suite is none that the kernel takes");
+		return false;
+	}
+	if (secrets->suite->version == TLS1_3_VERSION)
+		return true;
+	return SSL_SESSION_get_master_key(SSL_get0_session(ssl), secrets->master, sizeof(secrets->master)) ==
+		       sizeof(secrets->master) &&
+	       SSL_get_client_random(ssl, secrets->client_random, RANDOM_LENGTH) == RANDOM_LENGTH &&
+	       SSL_get_server_random(ssl, secrets->server_random, RANDOM_LENGTH) == RANDOM_LENGTH;
+}
+
+static uint16_t group_id(SSL *ssl)
+{
+	long group = SSL_get_negotiated_group(ssl);
+
+	switch (group) {
+	case NID_X9_62_prime256v1:
+		return 23;
+	case NID_secp384r1:
+		return 24;
+	case NID_secp521r1:
+		return 25;
+	case NID_X25519:
+		return 29;
+	case NID_X448:
+		return 30;
+	}
+	/* OpenSSL has no number of its own for the newer ones and passes on IANA's, marked. */
+	return group & TLSEXT_nid_unknown ? group & 0xffff : 0;
+}
+
+static void describe_names(SSL *ssl, struct outcome *outcome)
+{
+	const char *server_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	const unsigned char *alpn;
+	unsigned int length;
+
+	if (server_name && SSL_is_server(ssl))
+		snprintf(outcome->server_name, sizeof(outcome->server_name), "%s", server_name);
+	SSL_get0_alpn_selected(ssl, &alpn, &length);
+	if (length < sizeof(outcome->alpn)) {
+		memcpy(outcome->alpn, alpn ? alpn : (const unsigned char *)"", length);
+		outcome->alpn_length = length;
+	}
+}
+
+void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome)
+{
+	SSL *ssl = engine->ssl;
+	const SSL_SESSION *session = SSL_get0_session(ssl);
+	uint8_t fragment = session ? SSL_SESSION_get_max_fragment_length(session) : 0;
+
+	memset(outcome, 0, sizeof(*outcome));
+	outcome->version = SSL_version(ssl);
+	outcome->cipher = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
+	outcome->group = group_id(ssl);
+	if (SSL_session_reused(ssl))
+		outcome->flags |= KTLSD_RESULT_RESUMED;
+	describe_names(ssl, outcome);
+	if (fragment >= TLSEXT_max_fragment_length_512 && fragment <= TLSEXT_max_fragment_length_4096)
+		outcome->max_fragment = 256u << fragment;
+	outcome->peer = SSL_get1_peer_certificate(ssl);
+	if (outcome->peer && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) == X509_V_OK)
+		outcome->flags |= KTLSD_RESULT_VERIFIED;
+	if (want & KTLSD_WANT_CHAIN && SSL_get_peer_cert_chain(ssl))
+		outcome->chain = X509_chain_up_ref(SSL_get_peer_cert_chain(ssl));
+	if (want & KTLSD_WANT_CHANNEL_BINDING)
+		SSL_export_keying_material(ssl, outcome->channel_binding, sizeof(outcome->channel_binding),
+					   CHANNEL_BINDING_LABEL, strlen(CHANNEL_BINDING_LABEL), (const uint8_t *)"", 0,
+					   1);
+}
+
+void outcome_clear(struct outcome *outcome)
+{
+	X509_free(outcome->peer);
+	sk_X509_pop_free(outcome->chain, X509_free);
+	outcome->peer = NULL;
+	outcome->chain = NULL;
+}
+
+void engine_stop(struct engine *engine)
+{
+	SSL_free(engine->ssl);
+	engine->ssl = NULL;
+	OPENSSL_cleanse(&engine->secrets, sizeof(engine->secrets));
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One TLS handshake in OpenSSL, between bytes in and bytes out. The engine does no I/O: it is lent what was received,
+ * says how much of it the handshake took (never a byte behind the record that ends it, because OpenSSL without read_ahead
+ * asks for a record's five bytes and then for its body), and leaves in output what has to be sent.
+ */
+#ifndef AGENT_ENGINE_H
+#define AGENT_ENGINE_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "secrets.h"
+
+#define ENGINE_INPUT_MAX (256 * 1024)  /* bytes of handshake that a peer may send */
+#define ENGINE_OUTPUT_MAX (256 * 1024) /* and that we may */
+
+enum engine_status { ENGINE_WANTS_INPUT, ENGINE_DONE, ENGINE_FAILED };
+
+struct engine {
+	SSL *ssl;
+	const uint8_t *input; /* lent for one step */
+	size_t input_length, input_taken;
+	size_t input_total;
+	uint8_t *output; /* to be sent; the owner sets output_length back to 0 when it is */
+	size_t output_length, output_size;
+	struct session_secrets secrets;
+	uint8_t alert_sent, alert_received; /* or KTLSD_NO_ALERT */
+	bool peer_refused;		    /* the peer's certificate did not verify */
+	char why[256];			    /* of a failure, for a person */
+};
+
+/* What the handshake found out; strings are "" and pointers NULL where there is nothing. */
+struct outcome {
+	unsigned int flags; /* enum ktlsd_result_flags */
+	uint16_t version, cipher, group;
+	char server_name[256];
+	uint8_t alpn[256];
+	unsigned int alpn_length;
+	uint8_t channel_binding[32];
+	X509 *peer;
+	STACK_OF(X509) *chain;
+	unsigned int max_fragment; /* bytes, 0: not limited */
+};
+
+/* Once per process: key_log_file is for debugging, NULL otherwise. */
+bool engine_init(const char *key_log_file);
+
+/* Every context whose handshakes run here goes through these. */
+void engine_prepare(SSL_CTX *context);
+void engine_set_verify(SSL_CTX *context, int mode);
+
+/* For callbacks of a context: why the handshake is about to fail. The first explanation stays. */
+void engine_explain(SSL *ssl, const char *why);
+
+/* output and output_size stay from the last use, so that a recycled engine does not allocate. */
+bool engine_start_server(struct engine *engine, SSL_CTX *context);
+bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
+			 size_t alpn_length);
+
+/* One step with what has been received; *taken bytes of it are consumed. */
+enum engine_status engine_step(struct engine *engine, const uint8_t *input, size_t length, size_t *taken);
+
+/* After ENGINE_DONE: fills engine->secrets. False with engine->why. */
+bool engine_export_secrets(struct engine *engine);
+
+/* After ENGINE_DONE. want: enum ktlsd_want. */
+void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome);
+void outcome_clear(struct outcome *outcome);
+
+/* Ends it, at any moment; wipes every secret. */
+void engine_stop(struct engine *engine);
+
+#endif

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ktlsd/protocol.h>
+
+#include "handshake.h"
+#include "log.h"
+
+#define CLOSE_DRAIN_MS 1000	      /* how long a peer may take to read our alert */
+#define CLOSE_DRAIN_BYTES (64 * 1024) /* and how much it may send meanwhile */
+
+enum operation { /* of the handshake's completion */
+		 OP_ATTACH,
+		 OP_DISCARD,
+		 OP_WAIT,
+		 OP_SEND,
+		 OP_RECEIVE,
+		 OP_INSTALL,
+		 OP_INSTALLED,
+		 OP_SHUTDOWN,
+		 OP_DRAIN,
+		 OP_RUN,    /* posted by the home worker: begin here */
+		 OP_ANSWER, /* posted to the home worker: over */
+		 OP_RUN_FAILED,
+		 OP_ANSWER_FAILED,
+};
+
+static void give_up(struct handshake *hs, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static uint64_t tag(struct handshake *hs, enum operation operation)
+{
+	return ring_tag(&hs->completion, operation);
+}
+
+/* ---- the members of the chains ---- */
+
+static struct io_uring_sqe *get(struct handshake *hs)
+{
+	return io_uring_get_sqe(&hs->worker->ring);
+}
+
+/* On a non-blocking socket the ring does not wait for readiness by itself: the chain gets a member that does. */
+static void add_wait(struct handshake *hs, unsigned int events)
+{
+	struct io_uring_sqe *sqe = get(hs);
+
+	io_uring_prep_poll_add(sqe, hs->fd, events);
+	ring_link(sqe, tag(hs, OP_WAIT));
+}
+
+/* Takes what was peeked at and used off the socket's queue, without copying it (tcp(7), MSG_TRUNC). */
+static void add_discard(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	if (hs->discard == 0)
+		return;
+	sqe = get(hs);
+	io_uring_prep_recv(sqe, hs->fd, NULL, hs->discard, MSG_TRUNC | MSG_DONTWAIT);
+	ring_link(sqe, tag(hs, OP_DISCARD));
+}
+
+static void add_send(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	if (hs->sent == hs->engine.output_length)
+		return;
+	if (hs->send_blocked)
+		add_wait(hs, POLLOUT);
+	sqe = get(hs);
+	io_uring_prep_send(sqe, hs->fd, hs->engine.output + hs->sent, hs->engine.output_length - hs->sent,
+			   MSG_NOSIGNAL | MSG_WAITALL);
+	ring_link(sqe, tag(hs, OP_SEND));
+}
+
+/* Looks without taking: what turns out to lie behind the handshake belongs to the kernel's TLS. */
+static void add_peek(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	if (hs->nonblocking)
+		add_wait(hs, POLLIN);
+	sqe = get(hs);
+	io_uring_prep_recv(sqe, hs->fd, hs->input, sizeof(hs->input), MSG_PEEK);
+	ring_last(sqe, tag(hs, OP_RECEIVE));
+}
+
+/* ---- exchange: receive, engine, send ---- */
+
+static void exchange(struct handshake *hs)
+{
+	ring_reserve(&hs->worker->ring);
+	if (!hs->attached)
+		install_prepare_ulp(&hs->worker->ring, hs->fd, tag(hs, OP_ATTACH));
+	add_discard(hs);
+	add_send(hs);
+	add_peek(hs);
+}
+
+static bool start_engine(struct handshake *hs)
+{
+	const struct alpn *alpn = hs->service->alpn;
+
+	if (hs->role == KTLSD_SERVER)
+		return engine_start_server(&hs->engine, hs->service->context);
+	if (hs->alpn_length == 0 && alpn)
+		return engine_start_client(&hs->engine, hs->service->context, hs->server_name, alpn->wire,
+					   alpn->length);
+	return engine_start_client(&hs->engine, hs->service->context, hs->server_name, hs->alpn, hs->alpn_length);
+}
+
+/* Tickets out, keys in, and our descriptor is no longer needed. */
+static void submit_install(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(&hs->worker->ring);
+	add_discard(hs);
+	add_send(hs);
+	install_prepare(&hs->worker->ring, hs->fd, &hs->keys, tag(hs, OP_INSTALL));
+	sqe = get(hs);
+	io_uring_prep_nop(sqe);
+	ring_last(sqe, tag(hs, OP_INSTALLED));
+}
+
+/* The last point at which TLS can fail; from here on only the kernel can. */
+static void install(struct handshake *hs)
+{
+	struct session_keys *keys = &hs->keys;
+
+	engine_describe(&hs->engine, hs->want, &hs->outcome);
+	if (!engine_export_secrets(&hs->engine) || !secrets_to_crypto_info(&hs->engine.secrets, &keys->tx, &keys->rx)) {
+		give_up(hs, EPROTO, "%s", *hs->engine.why ? hs->engine.why : "key derivation failed");
+		return;
+	}
+	keys->max_payload = hs->outcome.max_fragment;
+	engine_stop(&hs->engine);
+	hs->state = HANDSHAKE_INSTALL;
+	submit_install(hs);
+}
+
+static void step(struct handshake *hs, size_t length)
+{
+	enum engine_status status;
+
+	if (!hs->engine.ssl && !start_engine(hs)) {
+		give_up(hs, ENOMEM, "OpenSSL can't begin a handshake");
+		return;
+	}
+	status = engine_step(&hs->engine, hs->input, length, &hs->discard);
+	hs->sent = 0;
+	if (status == ENGINE_WANTS_INPUT)
+		exchange(hs);
+	else if (status == ENGINE_DONE)
+		install(hs);
+	else
+		give_up(hs, hs->engine.peer_refused ? EKEYREJECTED : EPROTO, "%s", hs->engine.why);
+}
+
+/* ---- the two ends ---- */
+
+static void finish(struct handshake *hs)
+{
+	struct worker *worker = hs->worker;
+	struct service_usage *usage = hs->service->usage;
+	struct io_uring_sqe *sqe;
+
+	if (hs->linger) { /* closing may wait for the peer: not here */
+		ring_reserve(&worker->ring);
+		sqe = get(hs);
+		io_uring_prep_close(sqe, hs->fd);
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS);
+		io_uring_sqe_set_data64(sqe, 0);
+	} else {
+		close(hs->fd);
+	}
+	hs->fd = -1;
+	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
+	engine_stop(&hs->engine);
+	hs->state = HANDSHAKE_OVER;
+	TAILQ_REMOVE(&worker->active, hs, active);
+	atomic_fetch_sub_explicit(&worker->active_count, 1, memory_order_relaxed);
+	admission_leave(&hs->admission);
+	stats_add(&worker->stats.in_flight, -1);
+	atomic_fetch_add_explicit(hs->error ? &usage->failed : &usage->done, 1, memory_order_relaxed);
+	stats_add(hs->error ? &worker->stats.failed : &worker->stats.done, 1);
+	if (hs->error && hs->error < STATS_ERRORS)
+		stats_add(&worker->stats.by_error[hs->error], 1);
+	if (hs->home == worker)
+		hs->door->answer(hs);
+	else
+		ring_post(&worker->ring, hs->home->ring.ring_fd, tag(hs, OP_ANSWER), tag(hs, OP_ANSWER_FAILED));
+}
+
+static void succeed(struct handshake *hs)
+{
+	const struct cipher_suite *suite = cipher_suite_find(hs->outcome.cipher);
+
+	hs->outcome.flags |= KTLSD_RESULT_TX | KTLSD_RESULT_RX;
+	stats_add(&hs->worker->stats.by_suite[suite - cipher_suites], 1);
+	if (hs->outcome.flags & KTLSD_RESULT_RESUMED)
+		stats_add(&hs->worker->stats.resumed, 1);
+	log_line(LOG_DEBUG, "%016lx: service %s, %s%s", hs->connection_id, hs->service->name, suite->name,
+		 hs->outcome.flags & KTLSD_RESULT_RESUMED ? ", resumed" : "");
+	finish(hs);
+}
+
+static void die(struct handshake *hs)
+{
+	char address[INET6_ADDRSTRLEN] = "?";
+	const struct sockaddr_in *v4 = (const void *)&hs->peer;
+	const struct sockaddr_in6 *v6 = (const void *)&hs->peer;
+
+	inet_ntop(hs->peer.ss_family, v4->sin_family == AF_INET ? (const void *)&v4->sin_addr : &v6->sin6_addr, address,
+		  sizeof(address));
+	log_limited(LOG_NOTICE, "%016lx: service %s, peer %s: %s (%s)", hs->connection_id, hs->service->name, address,
+		    hs->engine.why, strerrorname_np(hs->error));
+	if (!hs->refused)
+		shutdown(hs->fd, SHUT_RDWR);
+	finish(hs);
+}
+
+/* Reads and drops what the peer still sends: unread data would turn our close into a reset, which eats the alert. */
+static void drain(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(&hs->worker->ring);
+	if (hs->nonblocking)
+		add_wait(hs, POLLIN);
+	sqe = get(hs);
+	io_uring_prep_recv(sqe, hs->fd, hs->input, sizeof(hs->input), 0);
+	ring_last(sqe, tag(hs, OP_DRAIN));
+}
+
+/* Ends in a dead socket: at once, or after the alert that the engine left in its output was sent and could be read. */
+static void give_up(struct handshake *hs, int error, const char *format, ...)
+{
+	struct io_uring_sqe *sqe;
+	va_list arguments;
+	char why[sizeof(hs->engine.why)];
+
+	va_start(arguments, format);
+	vsnprintf(why, sizeof(why), format, arguments);
+	va_end(arguments);
+	memcpy(hs->engine.why, why, sizeof(why));
+	hs->error = error;
+	if (hs->state != HANDSHAKE_EXCHANGE || !hs->attached || hs->abort || hs->engine.alert_sent == KTLSD_NO_ALERT) {
+		die(hs);
+		return;
+	}
+	hs->state = HANDSHAKE_CLOSE;
+	hs->deadline = hs->worker->now + CLOSE_DRAIN_MS;
+	hs->discard = 0;
+	ring_reserve(&hs->worker->ring);
+	add_send(hs);
+	sqe = get(hs);
+	io_uring_prep_shutdown(sqe, hs->fd, SHUT_WR);
+	ring_last(sqe, tag(hs, OP_SHUTDOWN));
+}
+
+/* ---- completions ---- */
+
+static void attach_failed(struct handshake *hs, int error)
+{
+	hs->refused = true;
+	switch (error) {
+	case EEXIST:
+		give_up(hs, EEXIST, "the socket already has a ULP");
+		return;
+	case ENOTCONN:
+		give_up(hs, ENOTCONN, "the connection is not open in both directions");
+		return;
+	case ENOENT:
+		give_up(hs, EIO, "the kernel has no TLS (modprobe tls)");
+		return;
+	}
+	give_up(hs, EPROTONOSUPPORT, "the socket does not take the TLS ULP: %s", strerror(error));
+}
+
+static void connection_failed(struct handshake *hs, int error)
+{
+	if (error == ECONNRESET || error == EPIPE)
+		give_up(hs, ECONNRESET, "the peer reset the connection in the middle of the handshake");
+	else
+		give_up(hs, error, "%s", strerror(error));
+}
+
+/* Whatever stood in the chain before a member that ran went through. */
+static void note_progress(struct handshake *hs)
+{
+	hs->attached = true;
+	hs->discard = 0;
+}
+
+/* False if the connection is broken. Else what is left of the output waits for room. */
+static bool sent_some(struct handshake *hs, int result)
+{
+	if (result < 0 && result != -EAGAIN) {
+		connection_failed(hs, -result);
+		return false;
+	}
+	note_progress(hs);
+	hs->sent += result > 0 ? result : 0;
+	hs->send_blocked = true;
+	return true;
+}
+
+static void received(struct handshake *hs, int result)
+{
+	note_progress(hs);
+	hs->send_blocked = false;
+	hs->engine.output_length = hs->sent = 0;
+	if (result > 0) {
+		step(hs, result);
+	} else if (result == 0) {
+		give_up(hs, ECONNABORTED, "the peer closed the connection in the middle of the handshake");
+	} else if (result == -EAGAIN) {
+		hs->nonblocking = true;
+		exchange(hs);
+	} else {
+		connection_failed(hs, -result);
+	}
+}
+
+static void aborted(struct handshake *hs)
+{
+	if (hs->abort == ETIMEDOUT)
+		give_up(hs, ETIMEDOUT, "the handshake took longer than %u ms", hs->timeout_ms);
+	else
+		give_up(hs, ECANCELED, "canceled by the caller");
+}
+
+static void exchange_completed(struct handshake *hs, enum operation operation, int result)
+{
+	if (hs->abort)
+		aborted(hs);
+	else if (operation == OP_ATTACH)
+		attach_failed(hs, -result);
+	else if (operation == OP_RECEIVE)
+		received(hs, result);
+	else if (operation != OP_SEND)
+		connection_failed(hs, result < 0 ? -result : EIO);
+	else if (sent_some(hs, result))
+		exchange(hs);
+}
+
+static void install_completed(struct handshake *hs, enum operation operation, int result)
+{
+	if (operation == OP_INSTALLED)
+		result = install_complete(hs->fd, &hs->keys);
+	if (operation == OP_INSTALLED && result == 0)
+		succeed(hs);
+	else if (operation == OP_INSTALLED || operation == OP_INSTALL)
+		give_up(hs, EIO, "the kernel refused the keys: %s", strerror(-result));
+	else if (hs->abort)
+		aborted(hs);
+	else if (operation != OP_SEND)
+		connection_failed(hs, result < 0 ? -result : EIO);
+	else if (sent_some(hs, result))
+		submit_install(hs);
+}
+
+static void close_completed(struct handshake *hs, enum operation operation, int result)
+{
+	if (operation == OP_DRAIN && result == -EAGAIN)
+		hs->nonblocking = true;
+	else if (operation == OP_DRAIN && result > 0)
+		hs->discard += result;
+	else if (operation != OP_SHUTDOWN || result != 0) {
+		die(hs);
+		return;
+	}
+	if (hs->abort || hs->discard > CLOSE_DRAIN_BYTES)
+		die(hs);
+	else
+		drain(hs);
+}
+
+static void run(struct handshake *hs)
+{
+	struct worker *worker = hs->worker;
+	int error = install_complete_ulp(hs->fd);
+
+	hs->attached = install_way() == INSTALL_SETSOCKOPT && error == 0;
+	hs->deadline = worker->now + hs->timeout_ms;
+	TAILQ_INSERT_TAIL(&worker->active, hs, active);
+	stats_add(&worker->stats.in_flight, 1);
+	if (error)
+		attach_failed(hs, -error);
+	else if (hs->role == KTLSD_CLIENT)
+		step(hs, 0); /* the ClientHello comes from us */
+	else
+		exchange(hs);
+}
+
+/* The ring of the worker that was to run it is full for the moment: it stays at home. */
+static void run_at_home(struct handshake *hs)
+{
+	atomic_fetch_sub_explicit(&hs->worker->active_count, 1, memory_order_relaxed);
+	hs->worker = hs->home;
+	atomic_fetch_add_explicit(&hs->worker->active_count, 1, memory_order_relaxed);
+	run(hs);
+}
+
+static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct handshake *hs = (struct handshake *)completion;
+
+	(void)flags;
+	if (operation == OP_RUN)
+		run(hs);
+	else if (operation == OP_RUN_FAILED)
+		run_at_home(hs);
+	else if (operation == OP_ANSWER)
+		hs->door->answer(hs);
+	else if (operation == OP_ANSWER_FAILED) /* the home ring is full for the moment: again */
+		ring_post(&hs->worker->ring, hs->home->ring.ring_fd, tag(hs, OP_ANSWER), tag(hs, OP_ANSWER_FAILED));
+	else if (hs->state == HANDSHAKE_EXCHANGE)
+		exchange_completed(hs, operation, result);
+	else if (hs->state == HANDSHAKE_INSTALL)
+		install_completed(hs, operation, result);
+	else
+		close_completed(hs, operation, result);
+}
+
+void handshake_begin(struct handshake *hs)
+{
+	hs->completion.complete = complete;
+	hs->state = HANDSHAKE_EXCHANGE;
+	hs->engine.alert_sent = hs->engine.alert_received = KTLSD_NO_ALERT;
+	hs->engine.why[0] = '\0';
+	hs->worker = worker_least_busy(hs->home);
+	atomic_fetch_add_explicit(&hs->worker->active_count, 1, memory_order_relaxed);
+	if (hs->worker == hs->home)
+		run(hs);
+	else
+		ring_post(&hs->home->ring, hs->worker->ring.ring_fd, tag(hs, OP_RUN), tag(hs, OP_RUN_FAILED));
+}
+
+void handshake_cancel(struct handshake *hs)
+{
+	atomic_store(&hs->canceled, true);
+}
+
+void handshake_sweep(struct worker *worker)
+{
+	struct handshake *hs;
+
+	TAILQ_FOREACH(hs, &worker->active, active) {
+		if (!hs->abort && atomic_load_explicit(&hs->canceled, memory_order_relaxed))
+			hs->abort = ECANCELED;
+		else if (!hs->abort && worker->now >= hs->deadline)
+			hs->abort = ETIMEDOUT;
+		if (hs->abort)
+			ring_cancel(&worker->ring, hs->fd);
+	}
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Puts keys into a socket: as members of a linked io_uring submission where the kernel has socket commands (Linux 6.7),
+ * with plain setsockopt where it has not. The caller does both halves and can't tell which of them worked: prepare adds
+ * to a chain that is being built, complete does what is left when the chain went through.
+ */
+#ifndef AGENT_INSTALL_H
+#define AGENT_INSTALL_H
+
+#include <liburing.h>
+#include <stdbool.h>
+
+#include "secrets.h"
+#include "settings.h"
+
+struct session_keys {
+	struct crypto_info tx, rx;
+	uint16_t max_payload; /* bytes of plaintext in a record we send; 0: the protocol's own limit */
+};
+
+#define INSTALL_CHAIN 3 /* members that install_prepare() adds at the most */
+
+/* Decides once. False if the configuration wants io_uring and the kernel has no socket commands. */
+bool install_init(enum install_way way);
+enum install_way install_way(void);
+
+/* The "tls" ULP, which only a fully open connection takes: as early as possible (net/tls/tls_main.c, tls_init). */
+void install_prepare_ulp(struct io_uring *ring, int fd, uint64_t user_data);
+int install_complete_ulp(int fd); /* 0 or -errno */
+
+/* Keys for both directions. They stay in place until the chain has completed, then the caller wipes them. */
+void install_prepare(struct io_uring *ring, int fd, struct session_keys *keys, uint64_t user_data);
+int install_complete(int fd, struct session_keys *keys); /* 0 or -errno */
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/* ktlsd: reads its configuration, opens the doors, starts the workers, and then only listens for orders. */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "../lib/probe.h"
+#include "admission.h"
+#include "control.h"
+#include "doors.h"
+#include "log.h"
+#include "protect.h"
+#include "ticket.h"
+#include "worker.h"
+
+#define DEFAULT_CONFIG "/etc/ktlsd/ktlsd.conf"
+
+static struct io_uring main_ring; /* for posts to the workers */
+
+static void notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+static int usage(FILE *stream)
+{
+	fprintf(stream,
+		"Usage: ktlsd [--config FILE]\n"
+		"       ktlsd --check FILE\n"
+		"\n"
+		"The TLS handshake agent: servers hand it connected TCP sockets and get them back\n"
+		"encrypting in the kernel.\n"
+		"\n"
+		"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
+		"  --check FILE    says what is wrong with a configuration, and stops\n"
+		"  --version       prints the version\n"
+		"  --help          prints this\n"
+		"\n"
+		"SIGHUP or \"ktlsctl reload\" loads the configuration anew, SIGTERM finishes what runs\n"
+		"and stops. See ktlsd(8), ktlsd.conf(5), and \"ktlsctl doctor\" for what this machine can do.\n");
+	return stream == stdout ? EXIT_SUCCESS : 2;
+}
+
+/* Every line of the complaints as a log line of its own. */
+static void log_complaints(struct complaints *complaints)
+{
+	char *rest = complaints->text, *line;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (*line)
+			log_line(LOG_ERR, "%s", line);
+	}
+}
+
+static int check(const char *file)
+{
+	static struct complaints complaints;
+	struct config *config = config_load(file, NULL, &complaints);
+
+	if (!config) {
+		fputs(complaints.text, stderr);
+		return EXIT_FAILURE;
+	}
+	printf("%s: good, %zu service%s\n", file, config->service_count, config->service_count == 1 ? "" : "s");
+	config_put(config);
+	return EXIT_SUCCESS;
+}
+
+/* ---- orders while it runs ---- */
+
+static void post_to_all(enum worker_post post)
+{
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++)
+		worker_post(&main_ring, workers[i], post);
+	io_uring_submit(&main_ring);
+}
+
+static void warn_of_fixed_settings(const struct settings *old, const struct settings *new)
+{
+	if (strcmp(old->handoff_socket, new->handoff_socket) != 0 ||
+	    strcmp(old->control_socket, new->control_socket) != 0 || old->workers != new->workers ||
+	    old->install != new->install)
+		log_line(LOG_WARNING,
+			 "%s: handoff_socket, control_socket, workers and install change with a restart only",
+			 new->file);
+}
+
+/* A new configuration is taken whole or not at all. */
+static bool reload(struct agent *agent, struct complaints *complaints)
+{
+	struct config *next, *unused;
+	unsigned int i;
+
+	notify("RELOADING=1");
+	next = config_load(agent->config->settings->file, agent->config, complaints);
+	if (!next || !admission_fit(next->settings)) {
+		log_complaints(complaints);
+		log_line(LOG_ERR, "the configuration is not taken; the one before stays in force");
+		config_put(next);
+		notify("READY=1");
+		return false;
+	}
+	warn_of_fixed_settings(agent->config->settings, next->settings);
+	for (i = 0; i < worker_count; i++) {
+		unused = atomic_exchange(&workers[i]->next_config, config_get(next));
+		config_put(unused); /* a reload that this worker had not got to yet */
+	}
+	post_to_all(WORKER_RECONFIGURE);
+	log_set_level(next->settings->log_level);
+	config_put(agent->config);
+	agent->config = next;
+	log_line(LOG_INFO, "configuration loaded: %zu services", next->service_count);
+	notify("READY=1");
+	return true;
+}
+
+static bool all_stopped(void)
+{
+	static bool joined[256];
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++) {
+		if (!joined[i] && pthread_tryjoin_np(workers[i]->thread, NULL) != 0)
+			return false;
+		joined[i] = true;
+	}
+	return true;
+}
+
+/* Lets what runs finish within the deadline; a second signal ends it at once. */
+static void drain(const struct agent *agent, int signals)
+{
+	unsigned int waited = 0, limit = agent->config->settings->drain_timeout_ms;
+	struct pollfd order = {.fd = signals, .events = POLLIN};
+
+	notify("STOPPING=1");
+	log_line(LOG_INFO, "draining: %lu handshakes in flight get %u ms", (unsigned long)admission_in_flight(), limit);
+	post_to_all(WORKER_DRAIN);
+	while (!all_stopped()) {
+		if (waited >= limit || poll(&order, 1, 10) > 0)
+			break;
+		waited += 10;
+	}
+	post_to_all(WORKER_STOP);
+	while (!all_stopped())
+		poll(NULL, 0, 10);
+}
+
+static void obey(struct agent *agent, int signals, int control)
+{
+	struct pollfd orders[] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
+	time_t rotated = time(NULL);
+
+	for (;;) {
+		struct signalfd_siginfo signal;
+		struct complaints complaints = {0};
+
+		if (poll(orders, 2, TICKET_KEY_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
+			log_fatal("poll: %s", strerror(errno));
+		if (time(NULL) - rotated >= TICKET_KEY_LIFETIME) {
+			rotated = time(NULL);
+			if (!tickets_rotate())
+				log_line(LOG_ERR, "no random numbers for new ticket keys; the old ones stay");
+		}
+		if (orders[1].revents)
+			control_serve(control, agent);
+		if (!orders[0].revents || read(signals, &signal, sizeof(signal)) != sizeof(signal))
+			continue;
+		if (signal.ssi_signo != SIGHUP)
+			return;
+		reload(agent, &complaints);
+	}
+}
+
+/* ---- start ---- */
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static bool open_doors(const struct settings *settings)
+{
+	const struct door *const *door;
+
+	for (door = doors; *door; door++) {
+		if (!(*door)->open(settings))
+			return false;
+	}
+	return true;
+}
+
+static bool start_workers(struct config *config)
+{
+	unsigned int wanted = config->settings->workers, i;
+
+	if (wanted == 0)
+		wanted = sysconf(_SC_NPROCESSORS_ONLN);
+	if (wanted > 255)
+		wanted = 255;
+	workers = calloc(wanted, sizeof(*workers));
+	if (!workers || io_uring_queue_init(8, &main_ring, 0) != 0)
+		return false;
+	for (i = 0; i < wanted; i++) {
+		workers[i] = worker_new(i, config_get(config));
+		if (!workers[i])
+			return false;
+	}
+	worker_count = wanted;
+	for (i = 0; i < wanted; i++) {
+		if (!worker_start(workers[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool prepare_tls(void)
+{
+	if (!secrets_init() || !tickets_init()) {
+		log_line(LOG_ERR, "OpenSSL lacks a key derivation or random numbers (%s)",
+			 OpenSSL_version(OPENSSL_VERSION));
+		return false;
+	}
+	return true;
+}
+
+static int serve(const char *file)
+{
+	static struct complaints complaints;
+	struct agent agent = {.started = time(NULL), .reload = reload};
+	int signals = open_signals(), control;
+	const struct settings *settings;
+
+	if (!prepare_tls())
+		return EXIT_FAILURE;
+	if (!cipher_suites_probe()) {
+		log_line(LOG_ERR, "this kernel takes no TLS keys; \"ktlsctl doctor\" says what is missing");
+		return EXIT_FAILURE;
+	}
+	context_set_max_payload(ktls_probe_max_payload());
+	agent.config = config_load(file, NULL, &complaints);
+	if (!agent.config) {
+		log_complaints(&complaints);
+		return EXIT_FAILURE;
+	}
+	settings = agent.config->settings;
+	log_set_level(settings->log_level);
+	if (!admission_init() || !admission_fit(agent.config->settings) || !install_init(settings->install) ||
+	    !engine_init(settings->key_log_file) || !open_doors(settings))
+		return EXIT_FAILURE;
+	control = control_open(settings);
+	if (control < 0 || !protect_drop_privileges(&settings->user))
+		return EXIT_FAILURE;
+	protect_memory();
+	if (!start_workers(agent.config))
+		return EXIT_FAILURE;
+	log_line(LOG_INFO, "ktlsd " KTLSD_VERSION " serves %zu services with %u worker%s, %s, keys by %s",
+		 agent.config->service_count, worker_count, worker_count == 1 ? "" : "s",
+		 OpenSSL_version(OPENSSL_VERSION), install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt");
+	notify("READY=1");
+	obey(&agent, signals, control);
+	drain(&agent, signals);
+	unlink(agent.config->settings->control_socket);
+	while (worker_count > 0)
+		worker_free(workers[--worker_count]);
+	free(workers);
+	config_put(agent.config);
+	log_line(LOG_INFO, "stopped");
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", required_argument, NULL, 'k'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *file = DEFAULT_CONFIG, *to_check = NULL;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			file = optarg;
+			break;
+		case 'k':
+			to_check = optarg;
+			break;
+		case 'v':
+			puts("ktlsd " KTLSD_VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			return usage(stdout);
+		default:
+			return usage(stderr);
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "ktlsd: unexpected argument \"%s\"\n", argv[optind]);
+		return usage(stderr);
+	}
+	log_open();
+	if (!to_check)
+		return serve(file);
+	cipher_suites_assume();
+	return check(to_check);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+
+#include "log.h"
+#include "ring.h"
+
+bool ring_init(struct io_uring *ring)
+{
+	const char *remedy = "";
+	int error = io_uring_queue_init(
+		RING_ENTRIES, ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED);
+
+	if (error == -EINVAL) /* before Linux 6.1 */
+		error = io_uring_queue_init(RING_ENTRIES, ring, IORING_SETUP_R_DISABLED);
+	if (error == 0) {
+		io_uring_ring_dontfork(ring);
+		return true;
+	}
+	if (error == -EPERM)
+		remedy =
+			"; kernel.io_uring_disabled or a seccomp filter forbids rings: sysctl kernel.io_uring_disabled=0";
+	else if (error == -ENOMEM)
+		remedy = "; raise RLIMIT_MEMLOCK";
+	log_line(LOG_ERR, "no io_uring: %s%s", strerror(-error), remedy);
+	return false;
+}
+
+void ring_reserve(struct io_uring *ring)
+{
+	while (io_uring_sq_space_left(ring) < RING_CHAIN)
+		io_uring_submit(ring);
+}
+
+void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(ring);
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+	io_uring_sqe_set_data64(sqe, failed);
+}
+
+void ring_cancel(struct io_uring *ring, int fd)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(ring);
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+	io_uring_sqe_set_data64(sqe, 0);
+}
+
+static void call(const struct io_uring_cqe *cqe)
+{
+	struct completion *completion = (struct completion *)(uintptr_t)(cqe->user_data & ~RING_OPERATION_MASK);
+
+	if (completion)
+		completion->complete(completion, cqe->user_data & RING_OPERATION_MASK, cqe->res, cqe->flags);
+}
+
+void ring_turn(struct io_uring *ring, int timeout_ms)
+{
+	struct __kernel_timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000LL};
+	struct io_uring_cqe *cqe;
+	int error = io_uring_submit_and_wait_timeout(ring, &cqe, 1, timeout_ms < 0 ? NULL : &timeout, NULL);
+	unsigned int head, count = 0;
+
+	if (error < 0 && error != -ETIME && error != -EINTR && error != -EBUSY && error != -EAGAIN)
+		log_fatal("io_uring_enter: %s", strerror(-error));
+	/* What a completion submits may complete at once and be seen in the same turn; the batch is what is there now. */
+	io_uring_for_each_cqe(ring, head, cqe) {
+		call(cqe);
+		count++;
+	}
+	io_uring_cq_advance(ring, count);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop of a worker: one io_uring. An operation's user_data is the address of a completion, which says whom to
+ * call, plus a small number that says which operation it was.
+ *
+ * Chains. Members are linked, and all but the last carry IOSQE_CQE_SKIP_SUCCESS: then a chain posts exactly one
+ * completion, that of the member that failed or of the last one (io_uring, req_set_fail and io_fail_links).
+ */
+#ifndef AGENT_RING_H
+#define AGENT_RING_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RING_ENTRIES 128
+#define RING_CHAIN 8 /* members of the longest chain */
+
+#define RING_OPERATION_MASK UINT64_C(15) /* completions are aligned to 16 bytes, as malloc() does */
+
+struct completion {
+	void (*complete)(struct completion *completion, unsigned int operation, int result, unsigned int flags);
+} __attribute__((aligned(16)));
+
+static inline uint64_t ring_tag(struct completion *completion, unsigned int operation)
+{
+	return (uint64_t)(uintptr_t)completion | operation;
+}
+
+/* False with a logged reason: rings forbidden, no memory. The thread that will use it calls io_uring_enable_rings(). */
+bool ring_init(struct io_uring *ring);
+
+/* Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two. */
+void ring_reserve(struct io_uring *ring);
+
+/* Finishes the preparation of an operation: link to the next, silent unless it fails. */
+static inline void ring_link(struct io_uring_sqe *sqe, uint64_t tag)
+{
+	io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
+	io_uring_sqe_set_data64(sqe, tag);
+}
+
+static inline void ring_last(struct io_uring_sqe *sqe, uint64_t tag)
+{
+	io_uring_sqe_set_data64(sqe, tag);
+}
+
+/* Has a completion called on another ring, with result 0. The caller's completion gets operation `failed` if it can't. */
+void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed);
+
+/* Cancels whatever waits on the descriptor. */
+void ring_cancel(struct io_uring *ring, int fd);
+
+/* Submits, waits for completions up to timeout_ms (-1: for ever), calls them. */
+void ring_turn(struct io_uring *ring, int timeout_ms);
+
+#endif

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+#include <grp.h>
+#include <openssl/evp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ktlsd/protocol.h>
+
+#include "certificate.h"
+#include "log.h"
+#include "service.h"
+
+#define SERVICE_CERTIFICATES 64 /* per service */
+
+struct certificates {
+	struct certificate item[SERVICE_CERTIFICATES];
+	size_t count;
+};
+
+static int key_kind(const struct certificate *certificate)
+{
+	switch (EVP_PKEY_get_base_id(certificate->key)) {
+	case EVP_PKEY_EC:
+		return CONTEXT_ECDSA;
+	case EVP_PKEY_RSA:
+	case EVP_PKEY_RSA_PSS:
+		return CONTEXT_RSA;
+	case EVP_PKEY_ED25519:
+	case EVP_PKEY_ED448:
+		return CONTEXT_EDDSA;
+	}
+	return -1;
+}
+
+static bool load_certificates(struct certificates *certificates, const struct service_settings *settings,
+			      struct complaints *complaints)
+{
+	const struct certificate_setting *setting;
+	unsigned int before = complaints->count;
+
+	TAILQ_FOREACH(setting, &settings->certificates, next) {
+		struct certificate *certificate = &certificates->item[certificates->count];
+
+		if (certificates->count == SERVICE_CERTIFICATES) {
+			complain(complaints, setting->certificate.line,
+				 "too many certificates; expected at most %d per service", SERVICE_CERTIFICATES);
+			break;
+		}
+		certificates->count++;
+		if (certificate_load(certificate, setting, complaints) && key_kind(certificate) < 0)
+			complain(complaints, setting->certificate.line,
+				 "%s has a key of an unknown kind; expected ECDSA, RSA or EdDSA",
+				 setting->certificate.text);
+	}
+	return complaints->count == before;
+}
+
+static bool carries(const struct certificate *certificate, const char *name)
+{
+	char **n;
+
+	for (n = certificate->names; *n; n++) {
+		if (strcmp(*n, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first certificate of each kind that carries the name (any, if it is NULL): OpenSSL picks by what the client can verify. */
+static struct certificate_choice choose(const struct certificates *certificates, const char *name)
+{
+	struct certificate_choice choice = {0};
+	size_t i;
+
+	for (i = 0; i < certificates->count; i++) {
+		const struct certificate *certificate = &certificates->item[i];
+		int kind = key_kind(certificate);
+
+		if (!choice.of_kind[kind] && (!name || carries(certificate, name)))
+			choice.of_kind[kind] = certificate;
+	}
+	return choice;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(((const struct sni_name *)a)->name, ((const struct sni_name *)b)->name);
+}
+
+static SSL_CTX *find_name(const struct service *service, const char *name)
+{
+	struct sni_name wanted = {.name = (char *)name}, *found;
+
+	found = bsearch(&wanted, service->names, service->name_count, sizeof(*service->names), compare_names);
+	return found ? found->context : NULL;
+}
+
+/* Exact, then with the first label wild (RFC 6125 §6.4.3); a name that nobody carries gets the default certificates. */
+static int choose_by_server_name(SSL *ssl, int *alert, void *argument)
+{
+	const struct service *service = argument;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name), *rest;
+	char lower[256];
+	SSL_CTX *context;
+	size_t i;
+
+	(void)alert;
+	if (!name || strlen(name) >= sizeof(lower) - 1)
+		return SSL_TLSEXT_ERR_NOACK;
+	for (i = 0; name[i]; i++)
+		lower[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
+	lower[i] = '\0';
+	context = find_name(service, lower);
+	rest = strchr(lower, '.');
+	if (!context && rest && rest > lower) {
+		lower[rest - lower - 1] = '*';
+		context = find_name(service, rest - 1);
+	}
+	if (context)
+		SSL_set_SSL_CTX(ssl, context);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static size_t count_names(const struct certificates *certificates)
+{
+	size_t i, count = 0;
+	char **name;
+
+	for (i = 0; i < certificates->count; i++) {
+		for (name = certificates->item[i].names; *name; name++)
+			count++;
+	}
+	return count;
+}
+
+/* Names with the same certificates share a context: a thousand names of one certificate cost one. */
+static void build_names(struct service *service, const struct certificates *certificates,
+			const struct context_settings *common, struct complaints *complaints)
+{
+	struct certificate_choice default_choice = choose(certificates, NULL);
+	struct certificate_choice *choices = calloc(count_names(certificates) + 1, sizeof(*choices));
+	size_t i, j;
+	char **name;
+
+	service->names = calloc(count_names(certificates) + 1, sizeof(*service->names));
+	if (!service->names || !choices)
+		log_fatal("out of memory");
+	for (i = 0; i < certificates->count; i++) {
+		for (name = certificates->item[i].names; *name; name++) {
+			struct certificate_choice choice = choose(certificates, *name);
+			size_t n = service->name_count;
+			SSL_CTX *context =
+				memcmp(&choice, &default_choice, sizeof(choice)) == 0 ? service->context : NULL;
+
+			for (j = 0; j < n && !context; j++) {
+				if (memcmp(&choices[j], &choice, sizeof(choice)) == 0)
+					context = service->names[j].context;
+			}
+			if (context)
+				SSL_CTX_up_ref(context);
+			else
+				context = context_new(common, &choice, complaints);
+			if (!context)
+				goto out;
+			choices[n] = choice;
+			service->names[n].context = context;
+			service->names[n].name = strdup(*name);
+			if (!service->names[n].name)
+				log_fatal("out of memory");
+			service->name_count++;
+		}
+	}
+	qsort(service->names, service->name_count, sizeof(*service->names), compare_names);
+out:
+	free(choices);
+}
+
+static struct alpn *parse_alpn(const struct setting *setting, struct complaints *complaints)
+{
+	char *copy = strdup(setting->text), *rest = copy, *item;
+	struct alpn *alpn = calloc(1, sizeof(*alpn) + strlen(setting->text) + 2);
+
+	if (!copy || !alpn)
+		log_fatal("out of memory");
+	while ((item = strsep(&rest, ", \t"))) {
+		size_t size = strlen(item);
+
+		if (size > 255)
+			complain(complaints, setting->line, "alpn: a protocol name of %zu bytes; expected at most 255",
+				 size);
+		if (size == 0 || size > 255)
+			continue;
+		alpn->wire[alpn->length++] = size;
+		memcpy(alpn->wire + alpn->length, item, size);
+		alpn->length += size;
+	}
+	free(copy);
+	return alpn;
+}
+
+static bool parse_id(const char *text, unsigned int *id)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	*id = number;
+	return *text >= '0' && *text <= '9' && !*end && number < UINT32_MAX;
+}
+
+static bool find_user(const char *text, unsigned int *id)
+{
+	const struct passwd *user = getpwnam(text);
+
+	if (user)
+		*id = user->pw_uid;
+	return user || parse_id(text, id);
+}
+
+static bool find_group(const char *text, unsigned int *id)
+{
+	const struct group *group = getgrnam(text);
+
+	if (group)
+		*id = group->gr_gid;
+	return group || parse_id(text, id);
+}
+
+static unsigned int *resolve(const struct setting_list *list, bool (*find)(const char *, unsigned int *),
+			     const char *what, size_t *count, struct complaints *complaints)
+{
+	const struct setting *setting;
+	unsigned int *ids;
+	size_t n = 0;
+
+	TAILQ_FOREACH(setting, list, next)
+		n++;
+	ids = calloc(n + 1, sizeof(*ids));
+	if (!ids)
+		log_fatal("out of memory");
+	*count = 0;
+	TAILQ_FOREACH(setting, list, next) {
+		if (find(setting->text, &ids[*count]))
+			++*count;
+		else
+			complain(complaints, setting->line, "there is no %s \"%s\"; expected a name or a number", what,
+				 setting->text);
+	}
+	return ids;
+}
+
+static struct service_usage *share_usage(const struct service *predecessor)
+{
+	struct service_usage *usage = predecessor ? predecessor->usage : calloc(1, sizeof(*usage));
+
+	if (!usage)
+		log_fatal("out of memory");
+	atomic_fetch_add(&usage->holders, 1);
+	return usage;
+}
+
+void service_build(struct service *service, const struct service_settings *settings, const struct service *predecessor,
+		   struct complaints *complaints)
+{
+	struct context_settings common = {.service = settings};
+	struct certificates certificates = {0};
+	struct certificate_choice choice;
+
+	service->name = strdup(settings->name);
+	if (!service->name)
+		log_fatal("out of memory");
+	service->role = settings->role;
+	service->timeout_ms = settings->timeout_ms;
+	service->max_handshakes = settings->max_handshakes;
+	service->tickets = settings->tickets;
+	service->usage = share_usage(predecessor);
+	service->allow_everyone = settings->allow_everyone;
+	service->users = resolve(&settings->allow_users, find_user, "user", &service->user_count, complaints);
+	service->groups = resolve(&settings->allow_groups, find_group, "group", &service->group_count, complaints);
+	if (settings->alpn.text)
+		service->alpn = parse_alpn(&settings->alpn, complaints);
+	common.alpn = service->alpn;
+	if (load_certificates(&certificates, settings, complaints) &&
+	    context_settings_complete(&common, &certificates.item[0], certificates.count, complaints)) {
+		choice = choose(&certificates, NULL);
+		service->has_certificate = certificates.count > 0;
+		service->context = context_new(&common, &choice, complaints);
+		if (service->context && service->role == KTLSD_SERVER) {
+			build_names(service, &certificates, &common, complaints);
+			SSL_CTX_set_tlsext_servername_callback(service->context, choose_by_server_name);
+			SSL_CTX_set_tlsext_servername_arg(service->context, service);
+		}
+	}
+	context_settings_clear(&common);
+	while (certificates.count > 0)
+		certificate_clear(&certificates.item[--certificates.count]);
+}
+
+void service_clear(struct service *service)
+{
+	size_t i;
+
+	for (i = 0; i < service->name_count; i++) {
+		free(service->names[i].name);
+		SSL_CTX_free(service->names[i].context);
+	}
+	free(service->names);
+	SSL_CTX_free(service->context);
+	free(service->alpn);
+	free(service->users);
+	free(service->groups);
+	free(service->name);
+	if (service->usage && atomic_fetch_sub(&service->usage->holders, 1) == 1)
+		free(service->usage);
+}
+
+static bool listed(const unsigned int *ids, size_t count, unsigned int id)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (ids[i] == id)
+			return true;
+	}
+	return false;
+}
+
+bool service_allows(const struct service *service, uid_t user, gid_t group, const gid_t *groups, size_t group_count)
+{
+	size_t i;
+
+	if (service->allow_everyone || user == 0 || user == geteuid() ||
+	    listed(service->users, service->user_count, user) || listed(service->groups, service->group_count, group))
+		return true;
+	for (i = 0; i < group_count; i++) {
+		if (listed(service->groups, service->group_count, groups[i]))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A service: a named policy, built from its settings and immutable from then on. What changes while it serves (how many
+ * handshakes are under way) stands in its usage, which later generations of the same service share.
+ */
+#ifndef AGENT_SERVICE_H
+#define AGENT_SERVICE_H
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "complaint.h"
+#include "context.h"
+#include "settings.h"
+
+struct service_usage {
+	_Atomic unsigned int holders; /* configurations that share it */
+	_Atomic unsigned int in_flight;
+	_Atomic uint64_t done, failed;
+};
+
+struct sni_name {
+	char *name;	  /* lower case; "*.example.org" for a wildcard */
+	SSL_CTX *context; /* with the certificates that carry the name */
+};
+
+struct service {
+	char *name;
+	unsigned int role; /* enum ktlsd_role */
+	unsigned int timeout_ms;
+	unsigned int max_handshakes;
+	unsigned int tickets;
+	bool has_certificate;
+	SSL_CTX *context;	/* where every handshake begins: the default certificates, tickets, trust */
+	struct sni_name *names; /* sorted by name */
+	size_t name_count;
+	struct alpn *alpn; /* NULL: none */
+	bool allow_everyone;
+	uid_t *users;
+	size_t user_count;
+	gid_t *groups;
+	size_t group_count;
+	struct service_usage *usage;
+};
+
+/* Builds it; complaints say what is wrong. service_clear() is due either way. predecessor: its last generation, or NULL. */
+void service_build(struct service *service, const struct service_settings *settings, const struct service *predecessor,
+		   struct complaints *complaints);
+void service_clear(struct service *service);
+
+/* Whether a caller with this identity may use the service. */
+bool service_allows(const struct service *service, uid_t user, gid_t group, const gid_t *groups, size_t group_count);
+
+#endif

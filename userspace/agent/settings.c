@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ktlsd/protocol.h>
+
+#include "log.h"
+#include "settings.h"
+
+struct reading {
+	FILE *stream;
+	unsigned int line;
+	bool bad_line; /* the line was complained about already */
+	struct settings *settings;
+	struct service_settings *service; /* of the section that is being read; NULL: [ktlsd] or none */
+	bool in_agent_section;
+	struct complaints *complaints;
+};
+
+struct word {
+	const char *text;
+	unsigned int value;
+};
+
+struct key {
+	const char *name;
+	bool (*set)(struct reading *reading, const struct key *key, void *field, const char *value);
+	size_t offset;
+	unsigned int least, most;
+	const struct word *words;
+	const char *expected;
+};
+
+static char *duplicate(const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		log_fatal("out of memory");
+	return copy;
+}
+
+static void *zeroed(size_t size)
+{
+	void *memory = calloc(1, size);
+
+	if (!memory)
+		log_fatal("out of memory");
+	return memory;
+}
+
+static bool set_string(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	(void)reading, (void)key;
+	free(*(char **)field);
+	*(char **)field = duplicate(value);
+	return *value != '\0';
+}
+
+static bool set_setting(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	struct setting *setting = field;
+
+	setting->line = reading->line;
+	return set_string(reading, key, &setting->text, value);
+}
+
+static bool set_list(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	struct setting_list *list = field;
+	char *copy = duplicate(value), *rest = copy, *item;
+
+	(void)key;
+	while ((item = strsep(&rest, ", \t"))) {
+		struct setting *setting;
+
+		if (!*item)
+			continue;
+		setting = zeroed(sizeof(*setting));
+		setting->text = duplicate(item);
+		setting->line = reading->line;
+		TAILQ_INSERT_TAIL(list, setting, next);
+	}
+	free(copy);
+	return *value != '\0';
+}
+
+static bool parse_number(const char *value, int base, unsigned int least, unsigned int most, unsigned int *number)
+{
+	char *end;
+	unsigned long parsed;
+
+	errno = 0;
+	parsed = strtoul(value, &end, base);
+	if (!isdigit((unsigned char)*value) || *end || errno || parsed < least || parsed > most)
+		return false;
+	*number = parsed;
+	return true;
+}
+
+static bool set_number(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	(void)reading;
+	return parse_number(value, 10, key->least, key->most, field);
+}
+
+static bool set_mode(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	(void)reading, (void)key;
+	return parse_number(value, 8, 0, 0777, field);
+}
+
+/* Seconds in the file, milliseconds in here; fractions are allowed. */
+static bool set_seconds(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	char *end;
+	double seconds = strtod(value, &end);
+
+	(void)reading;
+	if (!isdigit((unsigned char)*value) || *end || !(seconds * 1000 >= key->least && seconds * 1000 <= key->most))
+		return false;
+	*(unsigned int *)field = seconds * 1000;
+	return true;
+}
+
+static bool set_word(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	const struct word *word;
+
+	(void)reading;
+	for (word = key->words; word->text; word++) {
+		if (strcmp(word->text, value) == 0) {
+			*(unsigned int *)field = word->value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool set_boolean(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	(void)reading, (void)key;
+	*(bool *)field = strcmp(value, "yes") == 0;
+	return *(bool *)field || strcmp(value, "no") == 0;
+}
+
+static bool set_certificate(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	struct certificate_setting *certificate = zeroed(sizeof(*certificate));
+
+	(void)field;
+	TAILQ_INSERT_TAIL(&reading->service->certificates, certificate, next);
+	return set_setting(reading, key, &certificate->certificate, value);
+}
+
+static bool set_key(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	struct certificate_setting *certificate = TAILQ_LAST(&reading->service->certificates, certificate_list);
+
+	(void)field;
+	if (!certificate || certificate->key.text)
+		return false;
+	return set_setting(reading, key, &certificate->key, value);
+}
+
+static const struct word install_words[] = {
+	{"auto", INSTALL_AUTO}, {"io_uring", INSTALL_IO_URING}, {"setsockopt", INSTALL_SETSOCKOPT}, {0}};
+static const struct word level_words[] = {{"error", LOG_ERR}, {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
+					  {"info", LOG_INFO}, {"debug", LOG_DEBUG},	{0}};
+static const struct word role_words[] = {{"server", KTLSD_SERVER}, {"client", KTLSD_CLIENT}, {0}};
+static const struct word version_words[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
+static const struct word client_certificate_words[] = {{"none", CLIENT_CERTIFICATE_NONE},
+						       {"request", CLIENT_CERTIFICATE_REQUEST},
+						       {"require", CLIENT_CERTIFICATE_REQUIRE},
+						       {0}};
+
+#define AGENT(field) offsetof(struct settings, field)
+#define SERVICE(field) offsetof(struct service_settings, field)
+#define MOST_HANDSHAKES 1000000
+
+static const struct key agent_keys[] = {
+	{"handoff_socket", set_string, AGENT(handoff_socket), 0, 0, NULL, "a path"},
+	{"handoff_mode", set_mode, AGENT(handoff_mode), 0, 0, NULL, "permissions in octal, such as 0666"},
+	{"control_socket", set_string, AGENT(control_socket), 0, 0, NULL, "a path"},
+	{"control_group", set_setting, AGENT(control_group), 0, 0, NULL, "a group that may use ktlsctl status"},
+	{"user", set_setting, AGENT(user), 0, 0, NULL, "a user to run as"},
+	{"workers", set_number, AGENT(workers), 0, 255, NULL, "a number from 0 (one per CPU) to 255"},
+	{"max_callers", set_number, AGENT(max_callers), 1, 65536, NULL, "a number from 1 to 65536"},
+	{"max_handshakes", set_number, AGENT(max_handshakes), 1, MOST_HANDSHAKES, NULL, "a number from 1 to 1000000"},
+	{"max_handshakes_per_caller", set_number, AGENT(max_handshakes_per_caller), 1, MOST_HANDSHAKES, NULL,
+	 "a number from 1 to 1000000"},
+	{"max_handshakes_per_user", set_number, AGENT(max_handshakes_per_user), 1, MOST_HANDSHAKES, NULL,
+	 "a number from 1 to 1000000"},
+	{"max_handshakes_per_peer", set_number, AGENT(max_handshakes_per_peer), 1, MOST_HANDSHAKES, NULL,
+	 "a number from 1 to 1000000"},
+	{"drain_timeout", set_seconds, AGENT(drain_timeout_ms), 0, 3600000, NULL, "seconds, from 0 to 3600"},
+	{"install", set_word, AGENT(install), 0, 0, install_words, "auto, io_uring or setsockopt"},
+	{"log_level", set_word, AGENT(log_level), 0, 0, level_words, "error, warning, notice, info or debug"},
+	{"key_log_file", set_string, AGENT(key_log_file), 0, 0, NULL, "a path"},
+	{0},
+};
+
+static const struct key service_keys[] = {
+	{"role", set_word, SERVICE(role), 0, 0, role_words, "server or client"},
+	{"certificate", set_certificate, 0, 0, 0, NULL, "a PEM file: the certificate, then its intermediates"},
+	{"key", set_key, 0, 0, 0, NULL, "a PEM file, once, behind the certificate it belongs to"},
+	{"ca", set_list, SERVICE(ca), 0, 0, NULL, "PEM files, separated by commas"},
+	{"client_certificate", set_word, SERVICE(client_certificate), 0, 0, client_certificate_words,
+	 "none, request or require"},
+	{"ciphers", set_setting, SERVICE(ciphers), 0, 0, NULL, "names from the manual, separated by commas"},
+	{"groups", set_setting, SERVICE(groups), 0, 0, NULL, "names from the manual, separated by commas"},
+	{"alpn", set_setting, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
+	{"min_version", set_word, SERVICE(min_version), 0, 0, version_words, "1.2 or 1.3"},
+	{"max_version", set_word, SERVICE(max_version), 0, 0, version_words, "1.2 or 1.3"},
+	{"tickets", set_number, SERVICE(tickets), 0, 16, NULL, "a number from 0 to 16"},
+	{"timeout", set_seconds, SERVICE(timeout_ms), 10, 3600000, NULL, "seconds, from 0.01 to 3600"},
+	{"max_handshakes", set_number, SERVICE(max_handshakes), 1, MOST_HANDSHAKES, NULL, "a number from 1 to 1000000"},
+	{"allow_everyone", set_boolean, SERVICE(allow_everyone), 0, 0, NULL, "yes or no"},
+	{"allow_users", set_list, SERVICE(allow_users), 0, 0, NULL, "user names or numbers, separated by commas"},
+	{"allow_groups", set_list, SERVICE(allow_groups), 0, 0, NULL, "group names or numbers, separated by commas"},
+	{0},
+};
+
+static struct service_settings *new_service(struct reading *reading, const char *name)
+{
+	struct service_settings *service;
+
+	TAILQ_FOREACH(service, &reading->settings->services, next) {
+		if (strcmp(service->name, name) == 0)
+			complain(reading->complaints, reading->line,
+				 "service \"%s\" stands on line %u already; "
+				 "expected every service once",
+				 name, service->line);
+	}
+	service = zeroed(sizeof(*service));
+	service->name = duplicate(name);
+	service->line = reading->line;
+	TAILQ_INIT(&service->certificates);
+	TAILQ_INIT(&service->ca);
+	TAILQ_INIT(&service->allow_users);
+	TAILQ_INIT(&service->allow_groups);
+	service->min_version = 0x0303;
+	service->max_version = 0x0304;
+	service->tickets = 2;
+	service->timeout_ms = 10000;
+	service->max_handshakes = MOST_HANDSHAKES;
+	TAILQ_INSERT_TAIL(&reading->settings->services, service, next);
+	return service;
+}
+
+static void begin_section(struct reading *reading, const char *line)
+{
+	char name[64];
+	int end = 0;
+
+	reading->service = NULL;
+	reading->in_agent_section = strncmp(line, "[ktlsd]", 7) == 0;
+	if (reading->in_agent_section)
+		return;
+	if (sscanf(line, "[service %63[A-Za-z0-9_.-]]%n", name, &end) == 1 && end > 0) {
+		reading->service = new_service(reading, name);
+		return;
+	}
+	reading->bad_line = true;
+	complain(reading->complaints, reading->line,
+		 "unknown section %.*s; expected [ktlsd] or [service NAME], "
+		 "NAME of at most 63 letters, digits and _ . -",
+		 (int)strcspn(line, "\r\n"), line);
+}
+
+/*
+ * libinih's reader: one call a line, which is how lines are counted. What libinih would take differently from what the
+ * eye sees is said here: an indented line continues the value above, a line too long is cut in two.
+ */
+static char *read_line(char *line, int size, void *user)
+{
+	struct reading *reading = user;
+	const char *first;
+
+	if (!fgets(line, size, reading->stream))
+		return NULL;
+	reading->line++;
+	reading->bad_line = false;
+	first = line + strspn(line, " \t");
+	if (!strchr(line, '\n') && !feof(reading->stream)) {
+		int c;
+
+		complain(reading->complaints, reading->line, "line too long; expected at most %d characters", size - 2);
+		while ((c = getc(reading->stream)) != EOF && c != '\n')
+			;
+		return strcpy(line, "\n");
+	}
+	if (*first == '[')
+		begin_section(reading, first);
+	else if (first != line && !strchr("#;\r\n", *first))
+		complain(reading->complaints, reading->line,
+			 "indented line; expected keys to begin in the first column");
+	return line;
+}
+
+static int take_value(void *user, const char *section, const char *name, const char *value)
+{
+	struct reading *reading = user;
+	const struct key *key;
+	void *base;
+
+	(void)section;
+	if (!reading->in_agent_section && !reading->service) {
+		if (!reading->bad_line)
+			complain(reading->complaints, reading->line,
+				 "\"%s\" stands in no known section; expected [ktlsd] or [service NAME] above it",
+				 name);
+		return 1;
+	}
+	key = reading->in_agent_section ? agent_keys : service_keys;
+	base = reading->in_agent_section ? (void *)reading->settings : (void *)reading->service;
+	for (; key->name; key++) {
+		if (strcmp(key->name, name) != 0)
+			continue;
+		if (!key->set(reading, key, (char *)base + key->offset, value))
+			complain(reading->complaints, reading->line, "%s = %s; expected %s", name, value,
+				 key->expected);
+		return 1;
+	}
+	complain(reading->complaints, reading->line, "unknown key \"%s\" in [%s]; see ktlsd.conf(5) for the keys", name,
+		 section);
+	return 1;
+}
+
+static struct settings *defaults(const char *file)
+{
+	struct settings *settings = zeroed(sizeof(*settings));
+
+	settings->file = duplicate(file);
+	settings->handoff_socket = duplicate(KTLSD_HANDOFF_PATH);
+	settings->handoff_mode = 0666;
+	settings->control_socket = duplicate(KTLSD_CONTROL_PATH);
+	settings->max_callers = 256;
+	settings->max_handshakes = 16384;
+	settings->max_handshakes_per_caller = 4096;
+	settings->max_handshakes_per_user = 8192;
+	settings->max_handshakes_per_peer = 4096;
+	settings->drain_timeout_ms = 10000;
+	settings->log_level = LOG_INFO;
+	TAILQ_INIT(&settings->services);
+	return settings;
+}
+
+static void check(const struct settings *settings, struct complaints *complaints)
+{
+	const struct service_settings *service;
+
+	if (TAILQ_EMPTY(&settings->services))
+		complain(complaints, 0, "no service; expected at least one [service NAME]");
+	TAILQ_FOREACH(service, &settings->services, next) {
+		if (!service->role)
+			complain(complaints, service->line,
+				 "service \"%s\" has no role; expected role = server or client", service->name);
+		if (service->role == KTLSD_SERVER && TAILQ_EMPTY(&service->certificates))
+			complain(complaints, service->line,
+				 "service \"%s\" has no certificate; expected certificate = FILE and key = FILE",
+				 service->name);
+		if (service->role == KTLSD_SERVER && service->client_certificate && TAILQ_EMPTY(&service->ca))
+			complain(
+				complaints, service->line,
+				"service \"%s\" wants client certificates and names no ca to verify them with; expected ca = FILE",
+				service->name);
+		if (service->role == KTLSD_CLIENT && service->client_certificate)
+			complain(
+				complaints, service->line,
+				"service \"%s\" is for the client role; expected client_certificate in server services only",
+				service->name);
+		if (service->min_version > service->max_version)
+			complain(complaints, service->line, "service \"%s\": min_version is above max_version",
+				 service->name);
+	}
+}
+
+struct settings *settings_read(const char *file, struct complaints *complaints)
+{
+	struct reading reading = {.complaints = complaints};
+	int bad;
+
+	complaints->file = file;
+	reading.stream = fopen(file, "re");
+	if (!reading.stream) {
+		complain(complaints, 0, "%s; expected a readable file", strerror(errno));
+		return NULL;
+	}
+	reading.settings = defaults(file);
+	bad = ini_parse_stream(read_line, &reading, take_value, &reading);
+	if (ferror(reading.stream))
+		complain(complaints, 0, "can't be read: %s", strerror(errno));
+	fclose(reading.stream);
+	if (bad > 0)
+		complain(complaints, bad,
+			 "neither a section nor a value; expected [section], key = value or # comment");
+	else if (bad < 0)
+		complain(complaints, 0, "out of memory");
+	check(reading.settings, complaints);
+	if (complaints->count) {
+		settings_free(reading.settings);
+		return NULL;
+	}
+	return reading.settings;
+}
+
+static void free_list(struct setting_list *list)
+{
+	struct setting *setting;
+
+	while ((setting = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, setting, next);
+		free(setting->text);
+		free(setting);
+	}
+}
+
+static void free_service(struct service_settings *service)
+{
+	struct certificate_setting *certificate;
+
+	while ((certificate = TAILQ_FIRST(&service->certificates))) {
+		TAILQ_REMOVE(&service->certificates, certificate, next);
+		free(certificate->certificate.text);
+		free(certificate->key.text);
+		free(certificate);
+	}
+	free_list(&service->ca);
+	free_list(&service->allow_users);
+	free_list(&service->allow_groups);
+	free(service->ciphers.text);
+	free(service->groups.text);
+	free(service->alpn.text);
+	free(service->name);
+	free(service);
+}
+
+void settings_free(struct settings *settings)
+{
+	struct service_settings *service;
+
+	if (!settings)
+		return;
+	while ((service = TAILQ_FIRST(&settings->services))) {
+		TAILQ_REMOVE(&settings->services, service, next);
+		free_service(service);
+	}
+	free(settings->file);
+	free(settings->handoff_socket);
+	free(settings->control_socket);
+	free(settings->control_group.text);
+	free(settings->user.text);
+	free(settings->key_log_file);
+	free(settings);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What ktlsd.conf says, as strings and numbers, each with the line it stands on. Reading the file touches nothing else:
+ * whether a certificate loads or a user exists is found out when the settings are built into a configuration (config.h).
+ */
+#ifndef AGENT_SETTINGS_H
+#define AGENT_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "complaint.h"
+
+struct setting { /* one value; text is NULL where the file says nothing */
+	char *text;
+	unsigned int line;
+	TAILQ_ENTRY(setting) next;
+};
+
+TAILQ_HEAD(setting_list, setting);
+
+enum client_certificate { CLIENT_CERTIFICATE_NONE, CLIENT_CERTIFICATE_REQUEST, CLIENT_CERTIFICATE_REQUIRE };
+
+struct certificate_setting {
+	struct setting certificate; /* PEM: leaf, then intermediates */
+	struct setting key;	    /* PEM; the certificate's file if text is NULL */
+	TAILQ_ENTRY(certificate_setting) next;
+};
+
+struct service_settings {
+	char *name;
+	unsigned int line; /* of the section's head */
+	unsigned int role; /* enum ktlsd_role, 0: not given */
+	TAILQ_HEAD(certificate_list, certificate_setting) certificates;
+	struct setting_list ca;		 /* PEM bundles */
+	unsigned int client_certificate; /* enum client_certificate */
+	struct setting ciphers, groups, alpn;
+	unsigned int min_version, max_version; /* 0x0303, 0x0304 */
+	unsigned int tickets;
+	unsigned int timeout_ms;
+	unsigned int max_handshakes;
+	bool allow_everyone;
+	struct setting_list allow_users, allow_groups;
+	TAILQ_ENTRY(service_settings) next;
+};
+
+enum install_way { INSTALL_AUTO, INSTALL_IO_URING, INSTALL_SETSOCKOPT };
+
+struct settings {
+	char *file;
+	char *handoff_socket, *control_socket;
+	unsigned int handoff_mode; /* permission bits */
+	struct setting control_group;
+	struct setting user;
+	unsigned int workers; /* 0: one per CPU */
+	unsigned int max_callers;
+	unsigned int max_handshakes, max_handshakes_per_caller, max_handshakes_per_user, max_handshakes_per_peer;
+	unsigned int drain_timeout_ms;
+	unsigned int install; /* enum install_way */
+	unsigned int log_level;
+	char *key_log_file;
+	TAILQ_HEAD(, service_settings) services;
+};
+
+/* Reads a file. NULL if anything in it is wrong: every fault is in complaints. */
+struct settings *settings_read(const char *file, struct complaints *complaints);
+void settings_free(struct settings *settings);
+
+#endif

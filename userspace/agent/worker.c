@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "doors.h"
+#include "handshake.h"
+#include "log.h"
+#include "worker.h"
+
+struct worker **workers;
+unsigned int worker_count;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static void reconfigure(struct worker *worker)
+{
+	struct config *next = atomic_exchange(&worker->next_config, NULL);
+
+	if (!next) /* a later one came and was taken already */
+		return;
+	config_put(worker->config);
+	worker->config = next;
+}
+
+static void posted(struct completion *completion, unsigned int post, int result, unsigned int flags)
+{
+	struct worker *worker = (struct worker *)completion;
+
+	(void)result, (void)flags;
+	switch (post) {
+	case WORKER_RECONFIGURE:
+		reconfigure(worker);
+		break;
+	case WORKER_SWEEP:
+		handshake_sweep(worker);
+		break;
+	case WORKER_DRAIN:
+		worker->draining = true;
+		break;
+	case WORKER_STOP:
+		worker->stopped = true;
+		break;
+	case WORKER_POST_FAILED: /* a sweep that another worker missed: it does one by itself */
+		break;
+	}
+}
+
+static bool has_work(const struct worker *worker)
+{
+	const struct door *const *door;
+
+	if (!TAILQ_EMPTY(&worker->active))
+		return true;
+	for (door = doors; *door; door++) {
+		if (!(*door)->idle((struct worker *)worker))
+			return true;
+	}
+	return false;
+}
+
+static void sweep(struct worker *worker)
+{
+	const struct door *const *door;
+
+	worker->next_sweep = worker->now + WORKER_SWEEP_MS;
+	handshake_sweep(worker);
+	for (door = doors; *door; door++)
+		(*door)->sweep(worker);
+}
+
+/* Works until told to stop. Without work it sleeps in one system call, without a timer. */
+static void turn_until_stopped(struct worker *worker)
+{
+	const struct door *const *door;
+
+	while (!worker->stopped) {
+		bool work = has_work(worker);
+
+		if (worker->draining && !work)
+			break;
+		ring_turn(&worker->ring, work || worker->draining ? WORKER_SWEEP_MS : -1);
+		worker->now = now_ms();
+		if (worker->now >= worker->next_sweep)
+			sweep(worker);
+		for (door = doors; *door; door++) {
+			if (worker->draining)
+				(*door)->drain(worker);
+			(*door)->flush(worker);
+		}
+	}
+}
+
+static void *work(void *argument)
+{
+	struct worker *worker = argument;
+	const struct door *const *door;
+
+	if (io_uring_enable_rings(&worker->ring) != 0)
+		log_fatal("io_uring_enable_rings: %s", strerror(errno));
+	worker->now = now_ms();
+	for (door = doors; *door; door++) {
+		if (!(*door)->start(worker))
+			log_fatal("worker %u can't start the door \"%s\"", worker->id, (*door)->name);
+	}
+	sem_post(&worker->started);
+	turn_until_stopped(worker);
+	for (door = doors; *door; door++)
+		(*door)->stop(worker);
+	return NULL;
+}
+
+struct worker *worker_new(unsigned int id, struct config *config)
+{
+	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+	uint32_t start;
+
+	if (!worker || getrandom(&start, sizeof(start), 0) != sizeof(start))
+		log_fatal("out of memory");
+	memset(worker, 0, sizeof(*worker));
+	sem_init(&worker->started, 0, 0);
+	worker->posted.complete = posted;
+	worker->id = id;
+	worker->config = config;
+	worker->next_connection_id = ((uint64_t)start << 32) + id;
+	TAILQ_INIT(&worker->active);
+	if (ring_init(&worker->ring))
+		return worker;
+	free(worker);
+	return NULL;
+}
+
+bool worker_start(struct worker *worker)
+{
+	int error = pthread_create(&worker->thread, NULL, work, worker);
+
+	if (error) {
+		log_line(LOG_ERR, "pthread_create: %s", strerror(error));
+		return false;
+	}
+	while (sem_wait(&worker->started) != 0)
+		;
+	return true;
+}
+
+void worker_free(struct worker *worker)
+{
+	io_uring_queue_exit(&worker->ring);
+	config_put(worker->config);
+	config_put(worker->next_config);
+	free(worker);
+}
+
+void worker_post(struct io_uring *ring, struct worker *target, enum worker_post post)
+{
+	ring_post(ring, target->ring.ring_fd, ring_tag(&target->posted, post), 0);
+}
+
+struct worker *worker_least_busy(struct worker *here)
+{
+	unsigned int mine = atomic_load_explicit(&here->active_count, memory_order_relaxed), least = mine, i;
+	struct worker *best = here;
+
+	for (i = 0; i < worker_count; i++) {
+		unsigned int theirs = atomic_load_explicit(&workers[i]->active_count, memory_order_relaxed);
+
+		if (theirs < least) {
+			least = theirs;
+			best = workers[i];
+		}
+	}
+	return mine > least + 1 ? best : here;
+}
+
+uint64_t worker_connection_id(struct worker *worker)
+{
+	uint64_t id = worker->next_connection_id;
+
+	worker->next_connection_id += worker_count;
+	return id;
+}
