@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <json-c/json.h>
+
+#include "ktlsctl.h"
+
+static const char usage[] =
+	"usage: ktlsctl status [--json] [--socket PATH]\n"
+	"\n"
+	"Shows what the agent is doing: handshakes in flight, done and failed by reason, resumptions, how keys\n"
+	"were installed, versions, ciphers, workers and services.\n"
+	"\n"
+	"  --json         the agent's answer as it is, one JSON object\n"
+	"  --socket PATH  the control socket (default: $KTLSD_CONTROL, else /run/ktlsd/control)\n";
+
+/* Missing members read as "-" and 0: another version of the agent may not have them. */
+static const char *text(struct json_object *object, const char *name)
+{
+	struct json_object *member;
+
+	return json_object_object_get_ex(object, name, &member) ? json_object_get_string(member) : "-";
+}
+
+static int64_t number(struct json_object *object, const char *name)
+{
+	struct json_object *member;
+
+	return json_object_object_get_ex(object, name, &member) ? json_object_get_int64(member) : 0;
+}
+
+/* "3 d 4 h", "12 min 5 s": the two largest units. */
+static void print_age(int64_t seconds)
+{
+	static const struct {
+		int64_t seconds;
+		const char *name;
+	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+	size_t i = 0;
+
+	while (i < 3 && seconds < units[i].seconds)
+		i++;
+	printf("%" PRId64 " %s", seconds / units[i].seconds, units[i].name);
+	if (i < 3)
+		printf(" %" PRId64 " %s", seconds % units[i].seconds / units[i + 1].seconds, units[i + 1].name);
+}
+
+static struct lh_entry *first_of(struct json_object *object)
+{
+	return json_object_is_type(object, json_type_object) ? lh_table_head(json_object_get_object(object)) : NULL;
+}
+
+static int64_t sum(struct json_object *counts)
+{
+	int64_t total = 0;
+
+	for (struct lh_entry *entry = first_of(counts); entry; entry = lh_entry_next(entry))
+		total += json_object_get_int64(lh_entry_v(entry));
+	return total;
+}
+
+static void print_summary(struct json_object *status)
+{
+	struct json_object *failed;
+
+	printf("ktlsd %s, pid %s, up ", text(status, "version"), text(status, "pid"));
+	print_age(number(status, "uptime_s"));
+	printf("\nconfiguration %s, loaded ", text(status, "config"));
+	print_age(number(status, "config_loaded_s"));
+	printf(" ago\n%s callers; handshakes: %s in flight, %s done (%s resumed), %" PRId64 " failed\n",
+	       text(status, "callers"), text(status, "in_flight"), text(status, "done"), text(status, "resumed"),
+	       json_object_object_get_ex(status, "failed", &failed) ? sum(failed) : 0);
+}
+
+static void print_counts(struct json_object *status, const char *name, const char *title)
+{
+	struct json_object *counts;
+
+	if (!json_object_object_get_ex(status, name, &counts) || !first_of(counts))
+		return;
+	printf("\n%s\n", title);
+	for (struct lh_entry *entry = first_of(counts); entry; entry = lh_entry_next(entry))
+		printf("  %-45s %10s\n", (const char *)lh_entry_k(entry), json_object_get_string(lh_entry_v(entry)));
+}
+
+static void print_offered(struct json_object *status)
+{
+	struct json_object *offered;
+
+	if (!json_object_object_get_ex(status, "offered", &offered) || !json_object_is_type(offered, json_type_array))
+		return;
+	printf("\noffered\n");
+	for (size_t i = 0; i < json_object_array_length(offered); i++)
+		printf("  %s\n", json_object_get_string(json_object_array_get_idx(offered, i)));
+}
+
+/* One line per element; columns: names of members, ended by NULL. */
+static void print_table(struct json_object *status, const char *name, const char *const *columns)
+{
+	struct json_object *rows;
+
+	if (!json_object_object_get_ex(status, name, &rows) || !json_object_is_type(rows, json_type_array) ||
+	    json_object_array_length(rows) == 0)
+		return;
+	printf("\n%-16s", name);
+	for (size_t c = 1; columns[c]; c++)
+		printf(" %10s", strcmp(columns[c], "in_flight") == 0 ? "in flight" : columns[c]);
+	putchar('\n');
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i);
+
+		printf("  %-14s", text(row, columns[0]));
+		for (size_t c = 1; columns[c]; c++)
+			printf(" %10s", text(row, columns[c]));
+		putchar('\n');
+	}
+}
+
+static void print_status(struct json_object *status)
+{
+	static const char *const service[] = {"name", "role", "in_flight", "done", "failed", NULL};
+	static const char *const worker[] = {"id", "in_flight", "done", "failed", NULL};
+
+	print_summary(status);
+	print_counts(status, "failed", "failed, by reason");
+	print_counts(status, "versions", "versions");
+	print_counts(status, "ciphers", "ciphers");
+	print_counts(status, "installs", "keys installed, by way");
+	print_offered(status);
+	print_table(status, "services", service);
+	print_table(status, "workers", worker);
+}
+
+int status_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"socket", required_argument, NULL, 's'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *path = NULL;
+	struct json_object *status;
+	bool json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (option) {
+		case 'j':
+			json = true;
+			break;
+		case 's':
+			path = optarg;
+			break;
+		case 'h':
+			return help(usage);
+		default:
+			return misused(usage);
+		}
+	}
+	if (optind != argc)
+		return misused(usage);
+	status = control_request(path, "status");
+	if (!status)
+		return EXIT_PROBLEM;
+	if (json)
+		puts(json_object_to_json_string_ext(status, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	else
+		print_status(status);
+	json_object_put(status);
+	return EXIT_OK;
+}

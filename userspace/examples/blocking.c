@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* A TLS server in twenty lines: greets everybody, one after the other. */
+#include <signal.h>
+
+#include "example.h"
+#include "ktlsd.h"
+
+static const char usage[] = "usage: example-blocking [OPTION...]\n\nA TLS server that greets.\n\n" EXAMPLE_USAGE;
+
+static void greet(int fd, const char *service)
+{
+	static const char hello[] = "hello\n";
+	struct ktlsd_handoff handoff = {0};
+	char why[256];
+
+	ktlsd_prep_server(&handoff, fd, service);
+	if (ktlsd_handshake(&handoff, why, sizeof(why)) < 0) {
+		warnx("handshake: %s", why);
+		return;
+	}
+	if (write(fd, hello, sizeof(hello) - 1) < 0) /* the kernel encrypts */
+		warn("write");
+	ktlsd_send_close_notify(fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct example_options options = EXAMPLE_DEFAULTS;
+	int listener;
+
+	example_parse(&options, argc, argv, usage);
+	listener = example_listen(&options, 0);
+	signal(SIGPIPE, SIG_IGN);
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (fd < 0)
+			err(1, "accept");
+		greet(fd, options.service);
+		close(fd);
+	}
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* A TLS client: asks a server for a page and prints what comes until the server says that this was all. */
+#include "example.h"
+#include "ktlsd.h"
+
+static const char usage[] =
+	"usage: example-client [OPTION...] HOST [PATH]\n\n"
+	"Prints the answer to GET PATH (default: /) of the TLS server HOST. Exit status 3 if the connection\n"
+	"was cut: the answer may be incomplete.\n\n"
+	"  --listen ADDR   where to connect instead of HOST\n"
+	"  --port PORT     (default: 4433)\n"
+	"  --service NAME  a client service of the agent's configuration (default: client)\n";
+
+static int connect_to(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
+	int fd = -1, bad;
+
+	bad = getaddrinfo(host, port, &hints, &addresses);
+	if (bad)
+		errx(1, "%s: %s", host, gai_strerror(bad));
+	for (struct addrinfo *a = addresses; a && fd < 0; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (fd < 0)
+		err(1, "%s port %s", host, port);
+	freeaddrinfo(addresses);
+	return fd;
+}
+
+static void shake_hands(int fd, const char *service, const char *host)
+{
+	struct ktlsd_handoff handoff = {.alpn = "http/1.1"};
+	char why[256];
+
+	ktlsd_prep_client(&handoff, fd, service, host);
+	if (ktlsd_handshake(&handoff, why, sizeof(why)) < 0)
+		errx(1, "handshake with %s: %s", host, why);
+}
+
+static int print_answer(int fd)
+{
+	char data[16384];
+	uint8_t alert;
+	ssize_t n;
+
+	while ((n = ktlsd_recv(fd, data, sizeof(data), 0, &alert)) > 0)
+		fwrite(data, 1, n, stdout);
+	if (n == 0)
+		return 0;
+	if (n == -EPROTO)
+		warnx("the server sent the alert %s", ktlsd_alert_name(alert));
+	else
+		warnx("the answer may be incomplete: %s", strerror(-n));
+	return 3;
+}
+
+int main(int argc, char **argv)
+{
+	struct example_options options = {.port = "4433", .service = "client"};
+	const char *host, *path;
+	int fd, status;
+
+	example_parse(&options, argc, argv, usage);
+	if (optind >= argc)
+		errx(2, "which host?");
+	host = argv[optind];
+	path = optind + 1 < argc ? argv[optind + 1] : "/";
+	fd = connect_to(options.listen ? options.listen : host, options.port);
+	shake_hands(fd, options.service, host);
+	dprintf(fd, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
+	status = print_answer(fd);
+	ktlsd_send_close_notify(fd);
+	close(fd);
+	return status;
+}

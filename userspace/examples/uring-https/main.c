@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An HTTPS file server on io_uring, without a line of TLS: sockets come from a multishot accept, go to the agent in
+ * batches, and come back encrypting. Each connection has one operation in the ring at a time.
+ */
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/sendfile.h>
+
+#include "../example.h"
+#include "http.h"
+#include "ktlsd.h"
+
+#define RING_ENTRIES	128
+#define CONNECTIONS_MAX 8192
+#define IDLE_MAX_S	30
+#define REQUEST_MAX	4096
+#define SENDFILE_ONCE	(1024 * 1024) /* then it is another connection's turn */
+
+static const char usage[] = "usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
+			    "over HTTPS.\n\n" EXAMPLE_USAGE;
+
+enum state {
+	HANDSHAKE, /* the agent has the socket: hands off */
+	REQUEST,
+	RESPONSE,
+	BODY,
+	GOODBYE,
+	LINGER, /* all is sent; waits for the peer to close, or a reset might destroy the last bytes under way */
+};
+
+struct connection {
+	struct connection *next, **link;
+	int fd;
+	enum state state;
+	unsigned int active_s; /* when something last happened */
+	bool nonblocking;
+
+	struct msghdr message;
+	struct iovec buffer;
+	char control[CMSG_SPACE(1)];
+	char request[REQUEST_MAX];
+	size_t received;
+	size_t parsed; /* of what was received: the request that is being answered */
+
+	struct response response;
+	size_t sent;  /* of its text */
+	off_t offset; /* in its file */
+};
+
+/* user_data of what belongs to no connection */
+static char accepted, answered, ticked;
+
+static struct io_uring ring;
+static struct ktlsd *agent;
+static struct connection *connections;
+static unsigned int connection_count, now_s;
+static struct example_options options = EXAMPLE_DEFAULTS;
+static int listener, directory;
+static bool listening;
+static struct __kernel_timespec second = {.tv_sec = 1};
+
+static struct io_uring_sqe *next_sqe(void *tag)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+	if (!sqe) {
+		io_uring_submit(&ring);
+		sqe = io_uring_get_sqe(&ring);
+	}
+	io_uring_sqe_set_data(sqe, tag);
+	return sqe;
+}
+
+static void prep_accept(void)
+{
+	io_uring_prep_multishot_accept(next_sqe(&accepted), listener, NULL, NULL, SOCK_CLOEXEC);
+	listening = true;
+}
+
+static void prep_agent(void)
+{
+	io_uring_prep_poll_multishot(next_sqe(&answered), ktlsd_fd(agent), POLLIN);
+}
+
+static void prep_tick(void)
+{
+	io_uring_prep_timeout(next_sqe(&ticked), &second, 0, IORING_TIMEOUT_MULTISHOT);
+}
+
+static void prep_receive(struct connection *c)
+{
+	c->buffer = (struct iovec){c->request + c->received, sizeof(c->request) - c->received};
+	c->message = (struct msghdr){.msg_iov = &c->buffer,
+				     .msg_iovlen = 1,
+				     .msg_control = c->control,
+				     .msg_controllen = sizeof(c->control)};
+	io_uring_prep_recvmsg(next_sqe(c), c->fd, &c->message, 0);
+}
+
+static void prep_send(struct connection *c)
+{
+	io_uring_prep_send(next_sqe(c), c->fd, c->response.text + c->sent, c->response.length - c->sent,
+			   c->response.file >= 0 ? MSG_MORE : 0);
+}
+
+static void prep_writable(struct connection *c)
+{
+	io_uring_prep_poll_add(next_sqe(c), c->fd, POLLOUT);
+}
+
+static void add_connection(int fd)
+{
+	struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct ktlsd_handoff *handoff = c ? ktlsd_get_handoff(agent) : NULL;
+
+	if (c && !handoff && ktlsd_submit(agent) > 0)
+		handoff = ktlsd_get_handoff(agent);
+	if (!handoff) { /* more than this server takes */
+		close(fd);
+		free(c);
+		return;
+	}
+	c->fd = fd;
+	c->response.file = -1;
+	c->next = connections;
+	c->link = &connections;
+	if (c->next)
+		c->next->link = &c->next;
+	connections = c;
+	connection_count++;
+	ktlsd_prep_server(handoff, fd, options.service);
+	handoff->cookie = (uintptr_t)c;
+}
+
+static void drop(struct connection *c)
+{
+	http_free(&c->response);
+	close(c->fd);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	free(c);
+	connection_count--;
+}
+
+/* The ring waits where sockets block; sendfile() and close_notify must not, so those switch. */
+static void set_nonblocking(struct connection *c, bool nonblocking)
+{
+	if (c->nonblocking != nonblocking)
+		fcntl(c->fd, F_SETFL, nonblocking ? O_NONBLOCK : 0);
+	c->nonblocking = nonblocking;
+}
+
+static void say_goodbye(struct connection *c)
+{
+	int err;
+
+	c->state = GOODBYE;
+	set_nonblocking(c, true);
+	err = ktlsd_send_close_notify(c->fd);
+	if (err == -EAGAIN) {
+		prep_writable(c);
+		return;
+	}
+	if (err < 0 || shutdown(c->fd, SHUT_WR) < 0) {
+		drop(c);
+		return;
+	}
+	set_nonblocking(c, false);
+	c->state = LINGER;
+	c->received = 0;
+	prep_receive(c);
+}
+
+/* Answers the next request if all of it is here; else receives more. */
+static void next_request(struct connection *c)
+{
+	char *end = memmem(c->request, c->received, "\r\n\r\n", 4);
+
+	if (!end && c->received < sizeof(c->request)) {
+		c->state = REQUEST;
+		set_nonblocking(c, false);
+		prep_receive(c);
+		return;
+	}
+	if (end) {
+		c->parsed = end + 4 - c->request;
+		*end = '\0';
+		c->response = http_answer(c->request, directory);
+	} else {
+		c->response = http_error("431 Request Header Fields Too Large");
+	}
+	if (!c->response.text) {
+		drop(c);
+		return;
+	}
+	c->state = RESPONSE;
+	c->sent = c->offset = 0;
+	set_nonblocking(c, false);
+	prep_send(c);
+}
+
+static void finish_response(struct connection *c)
+{
+	http_free(&c->response);
+	if (!c->response.keep_alive) {
+		say_goodbye(c);
+		return;
+	}
+	c->received -= c->parsed;
+	memmove(c->request, c->request + c->parsed, c->received);
+	next_request(c);
+}
+
+static void send_body(struct connection *c)
+{
+	off_t left = c->response.size - c->offset;
+	ssize_t n;
+
+	c->state = BODY;
+	set_nonblocking(c, true);
+	n = sendfile(c->fd, c->response.file, &c->offset, left < SENDFILE_ONCE ? left : SENDFILE_ONCE);
+	if (n == 0 || (n < 0 && errno != EAGAIN)) /* the file became shorter, or the peer is gone */
+		drop(c);
+	else if (c->offset == c->response.size)
+		finish_response(c);
+	else
+		prep_writable(c);
+}
+
+static void received(struct connection *c, int result)
+{
+	ssize_t n = ktlsd_received(&c->message, result, NULL);
+
+	if (n == -EAGAIN) {
+		prep_receive(c);
+	} else if (n > 0) {
+		c->received += n;
+		next_request(c);
+	} else if (n == 0) {
+		say_goodbye(c);
+	} else {
+		drop(c);
+	}
+}
+
+static void sent(struct connection *c, int result)
+{
+	if (result <= 0) {
+		drop(c);
+		return;
+	}
+	c->sent += result;
+	if (c->sent < c->response.length)
+		prep_send(c);
+	else if (c->response.file >= 0)
+		send_body(c);
+	else
+		finish_response(c);
+}
+
+static void go_on(struct connection *c, int result)
+{
+	c->active_s = now_s;
+	switch (c->state) {
+	case REQUEST:
+		received(c, result);
+		break;
+	case RESPONSE:
+		sent(c, result);
+		break;
+	case BODY:
+		send_body(c);
+		break;
+	case GOODBYE:
+		say_goodbye(c);
+		break;
+	case LINGER:
+		if (ktlsd_received(&c->message, result, NULL) > 0)
+			prep_receive(c);
+		else
+			drop(c);
+		break;
+	case HANDSHAKE:
+		break;
+	}
+}
+
+static void take_results(void)
+{
+	struct ktlsd_result *result;
+
+	while (ktlsd_peek_result(agent, &result) == 0) {
+		struct connection *c = (void *)(uintptr_t)result->cookie;
+
+		c->active_s = now_s;
+		if (result->error == 0)
+			next_request(c);
+		else
+			drop(c);
+		ktlsd_result_seen(agent);
+	}
+}
+
+/* A connection that has been idle for too long is shut down; its operation in the ring then ends, and so does it. */
+static void tick(void)
+{
+	now_s++;
+	if (!listening)
+		prep_accept();
+	for (struct connection *c = connections; c; c = c->next)
+		if (c->state != HANDSHAKE && now_s - c->active_s > IDLE_MAX_S)
+			shutdown(c->fd, SHUT_RDWR);
+}
+
+static void handle(const struct io_uring_cqe *cqe)
+{
+	void *tag = io_uring_cqe_get_data(cqe);
+	bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+
+	if (tag == &accepted) {
+		if (cqe->res >= 0)
+			add_connection(cqe->res);
+		listening = more; /* it ends when descriptors run out: the next tick tries again */
+	} else if (tag == &answered) {
+		take_results();
+		if (!more)
+			prep_agent();
+	} else if (tag == &ticked) {
+		tick();
+		if (!more)
+			prep_tick();
+	} else {
+		go_on(tag, cqe->res);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+						  IORING_SETUP_CQSIZE,
+					 .cq_entries = 4096};
+	const char *path;
+	int bad;
+
+	example_parse(&options, argc, argv, usage);
+	path = optind < argc ? argv[optind] : ".";
+	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		err(1, "%s", path);
+	signal(SIGPIPE, SIG_IGN);
+	bad = ktlsd_open(&agent, NULL);
+	if (bad < 0)
+		errx(1, "no agent: %s", strerror(-bad));
+	bad = io_uring_queue_init_params(RING_ENTRIES, &ring, &params);
+	if (bad < 0)
+		errx(1, "io_uring: %s", strerror(-bad));
+	listener = example_listen(&options, 0);
+	prep_accept();
+	prep_agent();
+	prep_tick();
+	for (;;) {
+		struct io_uring_cqe *cqe;
+		unsigned int head, count = 0;
+
+		io_uring_submit_and_wait(&ring, 1);
+		io_uring_for_each_cqe(&ring, head, cqe)
+		{
+			handle(cqe);
+			count++;
+		}
+		io_uring_cq_advance(&ring, count);
+		ktlsd_submit(agent); /* all that were accepted in this pass, in one go */
+	}
+}
