@@ -233,7 +233,7 @@ static void cancel(struct caller *caller, bool all, uint64_t cookie)
 		if (all || handoff->cookie == cookie)
 			handshake_cancel(&handoff->handshake);
 	}
-	here->next_sweep = here->now;
+	handshake_sweep(here);
 	for (i = 0; i < worker_count; i++) {
 		if (workers[i] != here)
 			worker_post(&here->ring, workers[i], WORKER_SWEEP);

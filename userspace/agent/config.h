@@ -18,7 +18,8 @@ struct config {
 	struct settings *settings;
 	struct service *services; /* sorted by name */
 	size_t service_count;
-	time_t loaded; /* seconds since 1970 */
+	time_t loaded;	      /* seconds since 1970 */
+	struct config *older; /* retired before this one */
 };
 
 /* Reads and builds; NULL with complaints. predecessor: services of the same name go on counting; may be NULL. */

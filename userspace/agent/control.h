@@ -10,6 +10,7 @@
 
 struct agent { /* what the main thread keeps */
 	struct config *config;
+	struct config *retired; /* older ones that handshakes still hold, linked by older */
 	time_t started;
 	bool (*reload)(struct agent *agent, struct complaints *complaints);
 };

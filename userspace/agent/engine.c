@@ -354,6 +354,19 @@ static void describe_names(SSL *ssl, struct outcome *outcome)
 	}
 }
 
+/* Leaf first. In the server role OpenSSL keeps the leaf apart. */
+static STACK_OF(X509) *peer_chain_of(SSL *ssl)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl) ? X509_chain_up_ref(SSL_get_peer_cert_chain(ssl)) : NULL;
+	X509 *leaf = SSL_is_server(ssl) ? SSL_get1_peer_certificate(ssl) : NULL;
+
+	if (leaf && !chain)
+		chain = sk_X509_new_null();
+	if (leaf && (!chain || !sk_X509_unshift(chain, leaf)))
+		X509_free(leaf);
+	return chain;
+}
+
 void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome)
 {
 	SSL *ssl = engine->ssl;
@@ -372,8 +385,8 @@ void engine_describe(struct engine *engine, unsigned int want, struct outcome *o
 	outcome->peer = SSL_get1_peer_certificate(ssl);
 	if (outcome->peer && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) == X509_V_OK)
 		outcome->flags |= KTLSD_RESULT_VERIFIED;
-	if (want & KTLSD_WANT_CHAIN && SSL_get_peer_cert_chain(ssl))
-		outcome->chain = X509_chain_up_ref(SSL_get_peer_cert_chain(ssl));
+	if (want & KTLSD_WANT_CHAIN)
+		outcome->chain = peer_chain_of(ssl);
 	if (want & KTLSD_WANT_CHANNEL_BINDING)
 		SSL_export_keying_material(ssl, outcome->channel_binding, sizeof(outcome->channel_binding),
 					   CHANNEL_BINDING_LABEL, strlen(CHANNEL_BINDING_LABEL), (const uint8_t *)"", 0,

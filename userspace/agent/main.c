@@ -101,6 +101,24 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 			 new->file);
 }
 
+/*
+ * The last reference to an old configuration is the main thread's: to free a thousand services takes longer than a
+ * worker may stand still.
+ */
+static void free_retired(struct agent *agent)
+{
+	struct config **link = &agent->retired, *config;
+
+	while ((config = *link)) {
+		if (atomic_load(&config->references) > 1) {
+			link = &config->older;
+			continue;
+		}
+		*link = config->older;
+		config_put(config);
+	}
+}
+
 /* A new configuration is taken whole or not at all. */
 static bool reload(struct agent *agent, struct complaints *complaints)
 {
@@ -123,7 +141,8 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 	}
 	post_to_all(WORKER_RECONFIGURE);
 	log_set_level(next->settings->log_level);
-	config_put(agent->config);
+	agent->config->older = agent->retired;
+	agent->retired = agent->config;
 	agent->config = next;
 	log_line(LOG_INFO, "configuration loaded: %zu services", next->service_count);
 	notify("READY=1");
@@ -171,8 +190,9 @@ static void obey(struct agent *agent, int signals, int control)
 		struct signalfd_siginfo signal;
 		struct complaints complaints = {0};
 
-		if (poll(orders, 2, TICKET_KEY_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
+		if (poll(orders, 2, agent->retired ? 1000 : TICKET_KEY_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
 			log_fatal("poll: %s", strerror(errno));
+		free_retired(agent);
 		if (time(NULL) - rotated >= TICKET_KEY_LIFETIME) {
 			rotated = time(NULL);
 			if (!tickets_rotate())
@@ -288,6 +308,7 @@ static int serve(const char *file)
 	while (worker_count > 0)
 		worker_free(workers[--worker_count]);
 	free(workers);
+	free_retired(&agent);
 	config_put(agent.config);
 	log_line(LOG_INFO, "stopped");
 	return EXIT_SUCCESS;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A TLS server in twenty lines: greets everybody, one after the other. */
 #include <signal.h>
+#include <sys/time.h>
 
 #include "example.h"
 #include "ktlsd.h"
@@ -10,8 +11,9 @@ static const char usage[] = "usage: example-blocking [OPTION...]\n\nA TLS server
 static void greet(int fd, const char *service)
 {
 	static const char hello[] = "hello\n";
+	struct timeval patience = {.tv_sec = 5};
 	struct ktlsd_handoff handoff = {0};
-	char why[256];
+	char why[256], ignored[512];
 
 	ktlsd_prep_server(&handoff, fd, service);
 	if (ktlsd_handshake(&handoff, why, sizeof(why)) < 0) {
@@ -21,6 +23,11 @@ static void greet(int fd, const char *service)
 	if (write(fd, hello, sizeof(hello) - 1) < 0) /* the kernel encrypts */
 		warn("write");
 	ktlsd_send_close_notify(fd);
+	shutdown(fd, SHUT_WR);
+	/* Closing with something unread would reset the connection, and the greeting might be lost. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	while (ktlsd_recv(fd, ignored, sizeof(ignored), 0, NULL) > 0)
+		;
 }
 
 int main(int argc, char **argv)

@@ -63,10 +63,7 @@ void ktlsd_close(struct ktlsd *agent);
  */
 int ktlsd_fd(const struct ktlsd *agent);
 
-/*
- * One handoff to be made. Fill it through the prep functions; strings need to stay valid until ktlsd_submit() took
- * them.
- */
+/* One handoff to be made. Fill it through the prep functions; strings stay valid until ktlsd_submit() took it. */
 struct ktlsd_handoff {
 	int fd; /* connected TCP socket, no ULP */
 	enum ktlsd_role role;
@@ -78,8 +75,7 @@ struct ktlsd_handoff {
 	uint64_t cookie;	 /* returned with the result */
 };
 
-/* Room for one more handoff, blank, in the queue that ktlsd_submit() sends; NULL when the queue is full: submit first.
- */
+/* Room for one more handoff, blank, in the queue that ktlsd_submit() sends. NULL: the queue is full, submit first. */
 struct ktlsd_handoff *ktlsd_get_handoff(struct ktlsd *agent);
 
 void ktlsd_prep_server(struct ktlsd_handoff *handoff, int fd, const char *service);
@@ -185,7 +181,10 @@ ssize_t ktlsd_recv(int fd, void *data, size_t size, int flags, uint8_t *alert);
 struct msghdr;
 ssize_t ktlsd_received(const struct msghdr *message, ssize_t received, uint8_t *alert);
 
-/* Sends close_notify: the peer knows that the stream is complete. Then shutdown(fd, SHUT_WR) or close(fd). */
+/*
+ * Sends close_notify: the peer knows that the stream is complete. Then shutdown(fd, SHUT_WR) and read to the end, or
+ * close(fd). As with any TCP socket, close() with data unread resets the connection, and the peer may lose the last bytes.
+ */
 int ktlsd_send_close_notify(int fd);
 
 /* Names for people: "TLS 1.3", "TLS_AES_128_GCM_SHA256", "X25519", "bad_certificate"; "unknown" for others. */
