@@ -96,3 +96,49 @@ $(O)/example-%: $(O)/examples/%.o $(O)/libktlsd.a
 	$(LINK) -o $@ $^
 
 .SECONDARY:
+
+# ---- what people run ----
+#
+# Where this machine's kernel or libraries don't do, commands run in a Debian 13 tree that scripts/vm makes: IN_TREE on
+# this machine's processors, for building. NATIVE=1: everything on this machine itself.
+
+IN_TREE = scripts/vm --kernel host --
+export NATIVE
+
+.PHONY: vm-build demo check check-kernel bench soak fuzz lint module install deb clean help
+
+vm-build:
+	$(IN_TREE) $(MAKE) O=build/vm -j2
+
+demo:
+	scripts/demo
+
+check:
+	scripts/check
+
+check-kernel:
+	@echo "Nothing here needs a stock kernel under QEMU yet: the netlink door and the module are not part of this version."
+
+bench:
+	scripts/bench
+
+soak:
+	scripts/soak
+
+module:
+	@echo "ktlsd.ko is not part of this version: there is no kernel/ to build."
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make               build what this machine's libraries allow, into $(O)/"
+	@echo "make demo          install what is missing, then a 100 MB file over kTLS, explained"
+	@echo "make check         install what is missing, then all tests, on two kernels (NATIVE=1: on this machine's own)"
+	@echo "make bench         figures side by side with nginx and OpenSSL alone, into build/bench/"
+	@echo "make soak          a long run (SOAK_SECONDS=3600)"
+	@echo "make fuzz          the parsers and the engine on random input (FUZZ_SECONDS=60 for each)"
+	@echo "make lint          clang-format, clang-tidy, cppcheck, shellcheck"
+	@echo "make install       PREFIX, DESTDIR, SYSCONFDIR, UNITDIR are honoured"
+	@echo "make deb           a Debian package in build/"
+	@echo "make check-kernel, make module    for the parts that need stock kernels and modules"

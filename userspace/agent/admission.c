@@ -15,11 +15,6 @@
 #define PEERS 16384	   /* a power of two */
 #define OWN_DESCRIPTORS 64 /* log, sockets, rings of 16 workers and then some */
 
-struct user {
-	_Atomic uint64_t id; /* uid + 1; 0: free */
-	_Atomic unsigned int in_flight;
-};
-
 static struct user users[USERS];
 static _Atomic unsigned int peers[PEERS]; /* by keyed hash: addresses that collide share a limit, which only errs low */
 static uint64_t peer_key;
@@ -68,7 +63,7 @@ bool admission_fit(struct settings *settings)
 	return true;
 }
 
-_Atomic unsigned int *admission_user(uid_t user)
+struct user *admission_user(uid_t user)
 {
 	unsigned int at = user * 2654435761u % USERS, tries;
 
@@ -78,9 +73,9 @@ _Atomic unsigned int *admission_user(uid_t user)
 		if (users[at].id == (uint64_t)user + 1 ||
 		    atomic_compare_exchange_strong(&users[at].id, &free_slot, (uint64_t)user + 1) ||
 		    free_slot == (uint64_t)user + 1)
-			return &users[at].in_flight;
+			return &users[at];
 	}
-	return &users[USERS - 1].in_flight; /* more users than slots: the last ones share */
+	return &users[USERS - 1]; /* more users than slots: the last ones share */
 }
 
 static uint64_t mix(uint64_t value)
@@ -146,8 +141,18 @@ static void give(_Atomic unsigned int *counter)
 		atomic_fetch_sub_explicit(counter, 1, memory_order_relaxed);
 }
 
+bool admission_enter_caller(struct user *user, const struct settings *limits)
+{
+	return take(&user->callers, user->id == 1 ? limits->max_callers : (limits->max_callers + 1) / 2);
+}
+
+void admission_leave_caller(struct user *user)
+{
+	give(&user->callers);
+}
+
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
-		    _Atomic unsigned int *user, const struct sockaddr_storage *peer, const char **why)
+		    struct user *user, const struct sockaddr_storage *peer, const char **why)
 {
 	_Atomic unsigned int *address = peer_counter(peer);
 
@@ -156,8 +161,8 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 		*why = "busy: max_handshakes are in flight";
 		return EBUSY;
 	}
-	if (take(user, limits->max_handshakes_per_user))
-		admission->user = user;
+	if (take(&user->in_flight, limits->max_handshakes_per_user))
+		admission->user = &user->in_flight;
 	else
 		*why = "busy: max_handshakes_per_user are in flight";
 	if (admission->user && take(&service->usage->in_flight, service->max_handshakes))

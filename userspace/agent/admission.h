@@ -13,6 +13,12 @@
 
 #include "config.h"
 
+struct user {		     /* one for all callers of a user */
+	_Atomic uint64_t id; /* uid + 1; 0: free */
+	_Atomic unsigned int callers;
+	_Atomic unsigned int in_flight;
+};
+
 struct admission { /* what one handshake holds */
 	_Atomic unsigned int *user, *peer;
 	struct service_usage *service;
@@ -26,11 +32,14 @@ int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const
 
 /* 0 or EBUSY with *why. */
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
-		    _Atomic unsigned int *user, const struct sockaddr_storage *peer, const char **why);
+		    struct user *user, const struct sockaddr_storage *peer, const char **why);
 void admission_leave(struct admission *admission);
 
-/* The counter of a user's handshakes in flight, the same one for all callers of that user. */
-_Atomic unsigned int *admission_user(uid_t user);
+struct user *admission_user(uid_t user);
+
+/* Whether a user may have one more caller: nobody but root gets more than half of max_callers. */
+bool admission_enter_caller(struct user *user, const struct settings *limits);
+void admission_leave_caller(struct user *user);
 
 /* Once: raises RLIMIT_NOFILE as far as it goes. False with a logged reason. */
 bool admission_init(void);

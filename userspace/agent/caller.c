@@ -43,7 +43,7 @@ static void identify(struct caller *caller)
 		caller->group_count = length / sizeof(*caller->groups);
 }
 
-void caller_new(struct door_state *door, int fd)
+bool caller_new(struct door_state *door, int fd)
 {
 	struct caller *caller = aligned_zeroed(sizeof(*caller));
 
@@ -53,9 +53,16 @@ void caller_new(struct door_state *door, int fd)
 	TAILQ_INIT(&caller->open);
 	TAILQ_INIT(&caller->answers);
 	identify(caller);
-	caller->user_in_flight = admission_user(caller->user);
+	caller->user_usage = admission_user(caller->user);
+	if (!admission_enter_caller(caller->user_usage, door->worker->config->settings)) {
+		log_limited(LOG_WARNING, "a caller is turned away: user %u has enough of them", caller->user);
+		close(fd);
+		free(caller);
+		return false;
+	}
 	TAILQ_INSERT_TAIL(&door->callers, caller, entry);
 	caller->touched = true;
+	return true;
 }
 
 /* ---- handoffs ---- */
@@ -180,7 +187,7 @@ static int admit(struct handoff *handoff, const char **why)
 	*why = "busy: max_handshakes_per_caller are in flight";
 	if (caller->open_count >= config->settings->max_handshakes_per_caller)
 		return EBUSY;
-	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_in_flight, &hs->peer, why);
+	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer, why);
 }
 
 static void take_handoff(struct caller *caller, const struct ktlsd_msg_header *message, int fd)
@@ -474,6 +481,7 @@ bool caller_turn(struct caller *caller)
 	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0 || caller->hanging > 0)
 		return true;
 	TAILQ_REMOVE(&caller->door->callers, caller, entry);
+	admission_leave_caller(caller->user_usage);
 	close(caller->fd);
 	free(caller);
 	return false;

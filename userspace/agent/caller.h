@@ -25,7 +25,7 @@ struct caller {
 	gid_t group;
 	gid_t groups[CALLER_GROUPS_MAX];
 	size_t group_count;
-	_Atomic unsigned int *user_in_flight;
+	struct user *user_usage;
 	bool touched;	/* something came or is to be said: the door gives it a turn */
 	bool greeted;	/* HELLO was there */
 	bool hello_due; /* ours is to be sent */
@@ -56,8 +56,8 @@ struct door_state {
 	unsigned int pooled;
 };
 
-/* Takes over fd. */
-void caller_new(struct door_state *door, int fd);
+/* Takes over fd. False: its user has enough callers, and fd is closed. */
+bool caller_new(struct door_state *door, int fd);
 
 /* Sends what is to be said and receives again. False: it was gone, and is freed. */
 bool caller_turn(struct caller *caller);

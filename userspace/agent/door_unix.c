@@ -72,18 +72,19 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 		return; /* the next sweep tries again */
 	}
 	if (atomic_fetch_add(&caller_count, 1) >= door->worker->config->settings->max_callers) {
-		atomic_fetch_sub(&caller_count, 1);
 		log_limited(LOG_WARNING, "a caller is turned away: max_callers = %u are connected",
 			    door->worker->config->settings->max_callers);
 		close(result);
-		return;
+		atomic_fetch_sub(&caller_count, 1);
+	} else if (caller_new(door, result)) {
+		stats_add(&door->worker->stats.callers, 1);
+	} else {
+		atomic_fetch_sub(&caller_count, 1);
 	}
-	caller_new(door, result);
-	stats_add(&door->worker->stats.callers, 1);
 	arm_accept(door);
 }
 
-/* Callers that are gone and hold nothing any more; accepting, should it have ended with an error. */
+/* Accepts again, should that have ended with an error. */
 static void sweep_door(struct worker *worker)
 {
 	arm_accept(worker->door);
