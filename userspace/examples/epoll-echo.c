@@ -7,8 +7,8 @@
 #include "ktlsd.h"
 
 #define CONNECTIONS_MAX 10000
-#define ACCEPT_AT_ONCE	64
-#define RETRY_MS	200 /* how soon to try again when the agent is away */
+#define ACCEPT_AT_ONCE 64
+#define RETRY_MS 200 /* how soon to try again when the agent is away */
 
 static const char usage[] =
 	"usage: example-epoll-echo [OPTION...]\n\nA TLS server that sends back what it gets.\n\n" EXAMPLE_USAGE;

@@ -94,7 +94,7 @@ int ktlsd_submit(struct ktlsd *agent);
 struct ktlsd_peer {
 	const char *subject; /* RFC 2253 */
 	const char *issuer;
-	const char *names;  /* subjectAltName: "DNS:a.example, IP:192.0.2.1"; "" if it has none */
+	const char *names;  /* subjectAltName: "DNS:a.example, IP Address:192.0.2.1"; "" if it has none */
 	const char *serial; /* hexadecimal */
 	int64_t not_before; /* seconds since 1970 */
 	int64_t not_after;

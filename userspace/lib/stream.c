@@ -11,17 +11,17 @@
 #include "ktlsd.h"
 
 /* RFC 8446 §5.1, §6, §4 */
-#define RECORD_ALERT	   21
-#define RECORD_HANDSHAKE   22
+#define RECORD_ALERT 21
+#define RECORD_HANDSHAKE 22
 #define RECORD_APPLICATION 23
 
-#define ALERT_WARNING	    1
-#define ALERT_CLOSE_NOTIFY  0
+#define ALERT_WARNING 1
+#define ALERT_CLOSE_NOTIFY 0
 #define ALERT_USER_CANCELED 90
 
-#define HANDSHAKE_HELLO_REQUEST	     0 /* TLS 1.2; a client may ignore it (RFC 5246 §7.4.1.1) */
+#define HANDSHAKE_HELLO_REQUEST 0 /* TLS 1.2; a client may ignore it (RFC 5246 §7.4.1.1) */
 #define HANDSHAKE_NEW_SESSION_TICKET 4
-#define HANDSHAKE_KEY_UPDATE	     24
+#define HANDSHAKE_KEY_UPDATE 24
 
 /* How many records without data one call skips: no peer may keep a caller busy for nothing. */
 #define SKIP_MAX 32

@@ -15,11 +15,11 @@
 #include "http.h"
 #include "ktlsd.h"
 
-#define RING_ENTRIES	128
+#define RING_ENTRIES 128
 #define CONNECTIONS_MAX 8192
-#define IDLE_MAX_S	30
-#define REQUEST_MAX	4096
-#define SENDFILE_ONCE	(1024 * 1024) /* then it is another connection's turn */
+#define IDLE_MAX_S 30
+#define REQUEST_MAX 4096
+#define SENDFILE_ONCE (1024 * 1024) /* then it is another connection's turn */
 
 static const char usage[] = "usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
 			    "over HTTPS.\n\n" EXAMPLE_USAGE;
@@ -369,8 +369,7 @@ int main(int argc, char **argv)
 		unsigned int head, count = 0;
 
 		io_uring_submit_and_wait(&ring, 1);
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
+		io_uring_for_each_cqe(&ring, head, cqe) {
 			handle(cqe);
 			count++;
 		}
