@@ -97,6 +97,13 @@ $(O)/example-%: $(O)/examples/%.o $(O)/libktlsd.a
 
 .SECONDARY:
 
+# ---- tests ----
+
+# For who works on the tests; scripts/check builds them by itself.
+.PHONY: tests
+tests: all
+	$(MAKE) -C tests O=$(abspath $(O)) all
+
 # ---- what people run ----
 #
 # Where this machine's kernel or libraries don't do, commands run in a Debian 13 tree that scripts/vm makes: IN_TREE on
