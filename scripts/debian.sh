@@ -13,12 +13,12 @@ debian_mirror() {
 			if (!found && url ~ /^https?:/ && suite ~ /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/)
 				found = url
 		}
-		/^deb / {
+		$1 == "deb" {
 			gsub(/\[[^]]*\]/, "")
 			consider($2, $3)
 		}
-		/^URIs:/ { urls = $2 }
-		/^Suites:/ { suite = $2 }
+		$1 == "URIs:" { urls = $2 }
+		$1 == "Suites:" { suite = $2 }
 		urls && suite {
 			consider(urls, suite)
 			urls = suite = ""
