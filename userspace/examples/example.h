@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,10 @@ static inline void example_say_where(int listener)
 	fflush(stdout);
 }
 
-/* flags: SOCK_NONBLOCK or 0. */
+/*
+ * flags: SOCK_NONBLOCK or 0. TCP_NODELAY, which accepted sockets inherit: a small answer would else wait until the peer has
+ * acknowledged the session tickets that went before it, 40 ms with its delayed ACK.
+ */
 static inline int example_listen(const struct example_options *options, int flags)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *address;
@@ -88,6 +92,7 @@ static inline int example_listen(const struct example_options *options, int flag
 		errx(1, "%s port %s: %s", options->listen, options->port, gai_strerror(bad));
 	fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
 	    bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
 		err(1, "%s port %s", options->listen, options->port);
 	freeaddrinfo(address);
