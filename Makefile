@@ -49,7 +49,7 @@ $(O)/%.o: userspace/%.c Makefile
 	$(CC) $(ALL_CFLAGS) $(HARDENING) $(OBJECT_CFLAGS) -MMD -MP -c -o $@ $<
 
 objects = $(patsubst userspace/%.c,$(O)/%.o,$(wildcard $(1)))
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(O)/,agent lib ctl bench examples) -name '*.d' 2>/dev/null)
 
 # ---- libktlsd: libc only ----
 
