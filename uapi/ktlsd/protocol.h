@@ -61,7 +61,7 @@ enum ktlsd_attribute_type {
 	KTLSD_ATTR_ERROR = 16,		 /* why the handshake failed, for a person; text */
 	KTLSD_ATTR_PEER_SUBJECT = 17,	 /* of the peer's certificate, RFC 2253; text */
 	KTLSD_ATTR_PEER_ISSUER = 18,	 /* likewise; text */
-	KTLSD_ATTR_PEER_NAMES = 19,	 /* subjectAltName, as "DNS:a.example, IP Address:192.0.2.1"; text */
+	KTLSD_ATTR_PEER_NAMES = 19,	 /* subjectAltName, "DNS:a.example, IP:192.0.2.1"; text */
 	KTLSD_ATTR_PEER_SERIAL = 20,	 /* hexadecimal; text */
 	KTLSD_ATTR_PEER_NOT_BEFORE = 21, /* __s64, seconds since 1970 */
 	KTLSD_ATTR_PEER_NOT_AFTER = 22,	 /* __s64, seconds since 1970 */

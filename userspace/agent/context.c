@@ -13,8 +13,6 @@
 #include "log.h"
 #include "ticket.h"
 
-#define DEFAULT_GROUPS "X25519MLKEM768, X25519, P-256, P-384"
-
 static bool kernel_has_max_payload;
 
 void context_set_max_payload(bool kernel_has_it)
@@ -22,6 +20,7 @@ void context_set_max_payload(bool kernel_has_it)
 	kernel_has_max_payload = kernel_has_it;
 }
 
+/* More names than there are, or one twice, would not fit: OpenSSL then refuses the list. */
 static void append_name(char *list, size_t size, const char *name)
 {
 	size_t length = strlen(list);
@@ -29,10 +28,14 @@ static void append_name(char *list, size_t size, const char *name)
 	snprintf(list + length, size - length, "%s%s", length ? ":" : "", name);
 }
 
+static bool in_versions(const struct service_settings *service, const struct cipher_suite *suite)
+{
+	return suite->version >= service->min_version && suite->version <= service->max_version;
+}
+
 static void add_suite(struct context_settings *common, const struct cipher_suite *suite)
 {
-	if (!cipher_suite_offered(suite) || suite->version < common->service->min_version ||
-	    suite->version > common->service->max_version)
+	if (!cipher_suite_offered(suite) || !in_versions(common->service, suite))
 		return;
 	if (suite->version == TLS1_3_VERSION)
 		append_name(common->ciphersuites, sizeof(common->ciphersuites), suite->openssl_name);
@@ -40,67 +43,58 @@ static void add_suite(struct context_settings *common, const struct cipher_suite
 		append_name(common->cipher_list, sizeof(common->cipher_list), suite->openssl_name);
 }
 
-static void add_named_suites(struct context_settings *common, const struct setting *setting,
-			     struct complaints *complaints)
-{
-	char *copy = strdup(setting->text), *rest = copy, *name;
-	const struct cipher_suite *suite;
-
-	if (!copy)
-		log_fatal("out of memory");
-	while ((name = strsep(&rest, ",: \t"))) {
-		if (!*name)
-			continue;
-		suite = cipher_suite_named(name);
-		if (suite)
-			add_suite(common, suite);
-		else
-			complain(complaints, setting->line,
-				 "cipher \"%s\" is unknown; expected those that ktlsd.conf(5) lists", name);
-	}
-	free(copy);
-}
-
 static void choose_suites(struct context_settings *common, struct complaints *complaints)
 {
+	const struct service_settings *service = common->service;
+	const struct setting *setting;
 	size_t i;
 
-	if (common->service->ciphers.text) {
-		add_named_suites(common, &common->service->ciphers, complaints);
-	} else {
-		for (i = 0; i < cipher_suite_count; i++)
-			add_suite(common, &cipher_suites[i]);
+	TAILQ_FOREACH(setting, &service->ciphers, next) {
+		const struct cipher_suite *suite = cipher_suite_named(setting->text);
+
+		if (!suite)
+			complain(complaints, setting->line,
+				 "cipher \"%s\" is unknown; expected those that ktlsd.conf(5) lists", setting->text);
+		else if (!in_versions(service, suite))
+			complain(complaints, setting->line,
+				 "cipher \"%s\" belongs to a version that the service does not have", setting->text);
+		else
+			add_suite(common, suite);
 	}
+	for (i = 0; TAILQ_EMPTY(&service->ciphers) && i < cipher_suite_count; i++)
+		add_suite(common, &cipher_suites[i]);
 	if (!*common->ciphersuites && !*common->cipher_list)
 		complain(
-			complaints,
-			common->service->ciphers.line ? common->service->ciphers.line : common->service->line,
-			"service \"%s\": the kernel takes none of its ciphers; ktlsctl doctor says which are missing and why",
-			common->service->name);
+			complaints, service->line,
+			"service \"%s\": this kernel takes none of its ciphers; ktlsctl doctor says which are missing and why",
+			service->name);
 }
 
 /* Groups that this OpenSSL does not have are left out of the default, and are an error where the file names them. */
 static void choose_groups(struct context_settings *common, struct complaints *complaints)
 {
-	const struct setting *setting = &common->service->groups;
-	char *copy = strdup(setting->text ? setting->text : DEFAULT_GROUPS), *rest = copy, *name;
+	static const char *const defaults[] = {"X25519MLKEM768", "X25519", "P-256", "P-384"};
 	SSL_CTX *scratch = SSL_CTX_new(TLS_method());
+	const struct setting *setting;
+	size_t i;
 
-	if (!copy || !scratch)
+	if (!scratch)
 		log_fatal("out of memory");
-	while ((name = strsep(&rest, ",: \t"))) {
-		if (!*name)
-			continue;
-		if (SSL_CTX_set1_groups_list(scratch, name) == 1)
-			append_name(common->groups, sizeof(common->groups), name);
-		else if (setting->text)
+	TAILQ_FOREACH(setting, &common->service->groups, next) {
+		if (SSL_CTX_set1_groups_list(scratch, setting->text) == 1)
+			append_name(common->groups, sizeof(common->groups), setting->text);
+		else
 			complain(complaints, setting->line,
-				 "group \"%s\" is unknown to %s; expected X25519MLKEM768, X25519, P-256, P-384", name,
-				 OpenSSL_version(OPENSSL_VERSION));
+				 "group \"%s\" is unknown to %s; expected X25519MLKEM768, X25519, "
+				 "P-256, P-384 or another that it has",
+				 setting->text, OpenSSL_version(OPENSSL_VERSION));
+	}
+	for (i = 0; TAILQ_EMPTY(&common->service->groups) && i < sizeof(defaults) / sizeof(*defaults); i++) {
+		if (SSL_CTX_set1_groups_list(scratch, defaults[i]) == 1)
+			append_name(common->groups, sizeof(common->groups), defaults[i]);
 	}
 	ERR_clear_error();
 	SSL_CTX_free(scratch);
-	free(copy);
 }
 
 static void add_trust(struct context_settings *common, const struct setting *file, EVP_MD_CTX *policy,

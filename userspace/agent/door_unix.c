@@ -20,6 +20,7 @@
 static int listener = -1;
 static char listener_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 static _Atomic unsigned int caller_count;
+static struct door_state *states[WORKERS_MAX]; /* by worker */
 
 static void accepted(struct completion *completion, unsigned int operation, int result, unsigned int flags);
 
@@ -54,7 +55,7 @@ static bool start_door(struct worker *worker)
 	door->worker = worker;
 	TAILQ_INIT(&door->callers);
 	TAILQ_INIT(&door->pool);
-	worker->door = door;
+	states[worker->id] = door;
 	arm_accept(door);
 	return true;
 }
@@ -87,14 +88,14 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 /* Accepts again, should that have ended with an error. */
 static void sweep_door(struct worker *worker)
 {
-	arm_accept(worker->door);
+	arm_accept(states[worker->id]);
 }
 
 static void flush_door(struct worker *worker)
 {
 	struct caller *caller, *next;
 
-	for (caller = TAILQ_FIRST(&worker->door->callers); caller; caller = next) {
+	for (caller = TAILQ_FIRST(&states[worker->id]->callers); caller; caller = next) {
 		next = TAILQ_NEXT(caller, entry);
 		if (!caller->touched)
 			continue;
@@ -108,7 +109,7 @@ static void flush_door(struct worker *worker)
 
 static void drain_door(struct worker *worker)
 {
-	struct door_state *door = worker->door;
+	struct door_state *door = states[worker->id];
 
 	if (!door->draining && door->accepting)
 		ring_cancel(&worker->ring, listener);
@@ -117,7 +118,7 @@ static void drain_door(struct worker *worker)
 
 static bool idle_door(struct worker *worker)
 {
-	const struct door_state *door = worker->door;
+	const struct door_state *door = states[worker->id];
 	struct caller *caller;
 
 	TAILQ_FOREACH(caller, &door->callers, entry) {

@@ -370,24 +370,29 @@ static STACK_OF(X509) *peer_chain_of(SSL *ssl)
 void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome)
 {
 	SSL *ssl = engine->ssl;
+	const SSL_CIPHER *cipher =
+		SSL_get_current_cipher(ssl) ? SSL_get_current_cipher(ssl) : SSL_get_pending_cipher(ssl);
 	const SSL_SESSION *session = SSL_get0_session(ssl);
 	uint8_t fragment = session ? SSL_SESSION_get_max_fragment_length(session) : 0;
 
 	memset(outcome, 0, sizeof(*outcome));
+	describe_names(ssl, outcome);
+	outcome->peer = SSL_get1_peer_certificate(ssl);
+	if (!cipher) /* nothing was agreed on */
+		return;
 	outcome->version = SSL_version(ssl);
-	outcome->cipher = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
+	outcome->cipher = SSL_CIPHER_get_protocol_id(cipher);
 	outcome->group = group_id(ssl);
 	if (SSL_session_reused(ssl))
 		outcome->flags |= KTLSD_RESULT_RESUMED;
-	describe_names(ssl, outcome);
 	if (fragment >= TLSEXT_max_fragment_length_512 && fragment <= TLSEXT_max_fragment_length_4096)
 		outcome->max_fragment = 256u << fragment;
-	outcome->peer = SSL_get1_peer_certificate(ssl);
-	if (outcome->peer && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) == X509_V_OK)
+	if (outcome->peer && SSL_is_init_finished(ssl) && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE &&
+	    SSL_get_verify_result(ssl) == X509_V_OK)
 		outcome->flags |= KTLSD_RESULT_VERIFIED;
 	if (want & KTLSD_WANT_CHAIN)
 		outcome->chain = peer_chain_of(ssl);
-	if (want & KTLSD_WANT_CHANNEL_BINDING)
+	if (want & KTLSD_WANT_CHANNEL_BINDING && SSL_is_init_finished(ssl))
 		SSL_export_keying_material(ssl, outcome->channel_binding, sizeof(outcome->channel_binding),
 					   CHANNEL_BINDING_LABEL, strlen(CHANNEL_BINDING_LABEL), (const uint8_t *)"", 0,
 					   1);

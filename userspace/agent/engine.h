@@ -66,7 +66,7 @@ enum engine_status engine_step(struct engine *engine, const uint8_t *input, size
 /* After ENGINE_DONE: fills engine->secrets. False with engine->why. */
 bool engine_export_secrets(struct engine *engine);
 
-/* After ENGINE_DONE. want: enum ktlsd_want. */
+/* What is known, at the end or when it failed. want: enum ktlsd_want. */
 void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome);
 void outcome_clear(struct outcome *outcome);
 

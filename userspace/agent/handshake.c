@@ -253,6 +253,11 @@ static void give_up(struct handshake *hs, int error, const char *format, ...)
 	va_end(arguments);
 	memcpy(hs->engine.why, why, sizeof(why));
 	hs->error = error;
+	if (hs->engine.ssl && hs->state == HANDSHAKE_EXCHANGE) {
+		outcome_clear(&hs->outcome);
+		engine_describe(&hs->engine, hs->want & KTLSD_WANT_CHAIN, &hs->outcome);
+		hs->outcome.flags &= ~KTLSD_RESULT_VERIFIED;
+	}
 	if (hs->state != HANDSHAKE_EXCHANGE || !hs->attached || hs->abort || hs->engine.alert_sent == KTLSD_NO_ALERT) {
 		die(hs);
 		return;

@@ -91,14 +91,21 @@ static void post_to_all(enum worker_post post)
 	io_uring_submit(&main_ring);
 }
 
+static bool differ(const char *old, const char *new)
+{
+	return old && new ? strcmp(old, new) != 0 : old != new;
+}
+
 static void warn_of_fixed_settings(const struct settings *old, const struct settings *new)
 {
-	if (strcmp(old->handoff_socket, new->handoff_socket) != 0 ||
-	    strcmp(old->control_socket, new->control_socket) != 0 || old->workers != new->workers ||
-	    old->install != new->install)
-		log_line(LOG_WARNING,
-			 "%s: handoff_socket, control_socket, workers and install change with a restart only",
-			 new->file);
+	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
+	    differ(old->control_group.text, new->control_group.text) || differ(old->user.text, new->user.text) ||
+	    differ(old->key_log_file, new->key_log_file) || old->handoff_mode != new->handoff_mode ||
+	    old->workers != new->workers || old->install != new->install)
+		log_line(
+			LOG_WARNING,
+			"%s: the sockets, control_group, user, workers, install and key_log_file change with a restart only",
+			new->file);
 }
 
 /*
@@ -144,14 +151,15 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 	agent->config->older = agent->retired;
 	agent->retired = agent->config;
 	agent->config = next;
-	log_line(LOG_INFO, "configuration loaded: %zu services", next->service_count);
+	log_line(LOG_INFO, "configuration loaded: %zu service%s", next->service_count,
+		 next->service_count == 1 ? "" : "s");
 	notify("READY=1");
 	return true;
 }
 
 static bool all_stopped(void)
 {
-	static bool joined[256];
+	static bool joined[WORKERS_MAX];
 	unsigned int i;
 
 	for (i = 0; i < worker_count; i++) {
@@ -240,8 +248,8 @@ static bool start_workers(struct config *config)
 
 	if (wanted == 0)
 		wanted = sysconf(_SC_NPROCESSORS_ONLN);
-	if (wanted > 255)
-		wanted = 255;
+	if (wanted > WORKERS_MAX)
+		wanted = WORKERS_MAX;
 	workers = calloc(wanted, sizeof(*workers));
 	if (!workers || io_uring_queue_init(8, &main_ring, 0) != 0)
 		return false;
@@ -298,9 +306,10 @@ static int serve(const char *file)
 	protect_memory();
 	if (!start_workers(agent.config))
 		return EXIT_FAILURE;
-	log_line(LOG_INFO, "ktlsd " KTLSD_VERSION " serves %zu services with %u worker%s, %s, keys by %s",
-		 agent.config->service_count, worker_count, worker_count == 1 ? "" : "s",
-		 OpenSSL_version(OPENSSL_VERSION), install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt");
+	log_line(LOG_INFO, "ktlsd " KTLSD_VERSION " serves %zu service%s with %u worker%s, %s, keys by %s",
+		 agent.config->service_count, agent.config->service_count == 1 ? "" : "s", worker_count,
+		 worker_count == 1 ? "" : "s", OpenSSL_version(OPENSSL_VERSION),
+		 install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt");
 	notify("READY=1");
 	obey(&agent, signals, control);
 	drain(&agent, signals);

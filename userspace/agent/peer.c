@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,6 +22,73 @@ static void add_text(struct datagram_writer *datagram, enum ktlsd_attribute_type
 	BIO_reset(text);
 }
 
+static const char *name_kind(int type)
+{
+	switch (type) {
+	case GEN_DNS:
+		return "DNS";
+	case GEN_EMAIL:
+		return "email";
+	case GEN_URI:
+		return "URI";
+	case GEN_IPADD:
+		return "IP";
+	}
+	return NULL;
+}
+
+/* Names are listed with commas between them, so one that holds a comma, or what no name should hold, is no name. */
+static bool is_plain(const unsigned char *name, int length)
+{
+	int i;
+
+	for (i = 0; i < length; i++) {
+		if (name[i] <= ' ' || name[i] > '~' || name[i] == ',')
+			return false;
+	}
+	return length > 0;
+}
+
+static bool name_text(const GENERAL_NAME *name, char *text, size_t size)
+{
+	int type;
+	const ASN1_STRING *value = GENERAL_NAME_get0_value(name, &type);
+	const unsigned char *data;
+	int length;
+
+	if (!name_kind(type))
+		return false;
+	data = ASN1_STRING_get0_data(value);
+	length = ASN1_STRING_length(value);
+	if (type == GEN_IPADD)
+		return (length == 4 || length == 16) && inet_ntop(length == 4 ? AF_INET : AF_INET6, data, text, size);
+	if (!is_plain(data, length) || (size_t)length >= size)
+		return false;
+	memcpy(text, data, length);
+	text[length] = '\0';
+	return true;
+}
+
+static void add_names(struct datagram_writer *datagram, X509 *peer, BIO *text)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL);
+	const char *separator = "";
+	char name[512];
+	int i, type;
+
+	for (i = 0; names && i < sk_GENERAL_NAME_num(names) && BIO_pending(text) + sizeof(name) < TEXT_MAX; i++) {
+		const GENERAL_NAME *general = sk_GENERAL_NAME_value(names, i);
+
+		if (!name_text(general, name, sizeof(name)))
+			continue;
+		GENERAL_NAME_get0_value(general, &type);
+		BIO_printf(text, "%s%s:%s", separator, name_kind(type), name);
+		separator = ", ";
+	}
+	GENERAL_NAMES_free(names);
+	add_text(datagram, KTLSD_ATTR_PEER_NAMES, text);
+}
+
 static void add_time(struct datagram_writer *datagram, enum ktlsd_attribute_type type, const ASN1_TIME *time)
 {
 	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
@@ -35,7 +104,6 @@ static void add_time(struct datagram_writer *datagram, enum ktlsd_attribute_type
 
 void peer_describe(X509 *peer, struct datagram_writer *datagram)
 {
-	int names = X509_get_ext_by_NID(peer, NID_subject_alt_name, -1);
 	uint8_t digest[EVP_MAX_MD_SIZE];
 	BIO *text = BIO_new(BIO_s_mem());
 	unsigned int length;
@@ -46,8 +114,7 @@ void peer_describe(X509 *peer, struct datagram_writer *datagram)
 	add_text(datagram, KTLSD_ATTR_PEER_SUBJECT, text);
 	X509_NAME_print_ex(text, X509_get_issuer_name(peer), 0, XN_FLAG_RFC2253);
 	add_text(datagram, KTLSD_ATTR_PEER_ISSUER, text);
-	if (names >= 0 && X509V3_EXT_print(text, X509_get_ext(peer, names), 0, 0) == 1)
-		add_text(datagram, KTLSD_ATTR_PEER_NAMES, text);
+	add_names(datagram, peer, text);
 	i2a_ASN1_INTEGER(text, X509_get0_serialNumber(peer));
 	add_text(datagram, KTLSD_ATTR_PEER_SERIAL, text);
 	add_time(datagram, KTLSD_ATTR_PEER_NOT_BEFORE, X509_get0_notBefore(peer));

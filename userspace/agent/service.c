@@ -177,26 +177,28 @@ out:
 	free(choices);
 }
 
-static struct alpn *parse_alpn(const struct setting *setting, struct complaints *complaints)
+static struct alpn *encode_alpn(const struct setting_list *list, struct complaints *complaints)
 {
-	char *copy = strdup(setting->text), *rest = copy, *item;
-	struct alpn *alpn = calloc(1, sizeof(*alpn) + strlen(setting->text) + 2);
+	const struct setting *setting;
+	struct alpn *alpn;
+	size_t size = 0;
 
-	if (!copy || !alpn)
-		log_fatal("out of memory");
-	while ((item = strsep(&rest, ", \t"))) {
-		size_t size = strlen(item);
-
-		if (size > 255)
+	TAILQ_FOREACH(setting, list, next) {
+		if (strlen(setting->text) > 255)
 			complain(complaints, setting->line, "alpn: a protocol name of %zu bytes; expected at most 255",
-				 size);
-		if (size == 0 || size > 255)
-			continue;
-		alpn->wire[alpn->length++] = size;
-		memcpy(alpn->wire + alpn->length, item, size);
-		alpn->length += size;
+				 strlen(setting->text));
+		size += 1 + strlen(setting->text);
 	}
-	free(copy);
+	if (size == 0)
+		return NULL;
+	alpn = calloc(1, sizeof(*alpn) + size);
+	if (!alpn)
+		log_fatal("out of memory");
+	TAILQ_FOREACH(setting, list, next) {
+		alpn->wire[alpn->length++] = strlen(setting->text);
+		memcpy(alpn->wire + alpn->length, setting->text, strlen(setting->text));
+		alpn->length += strlen(setting->text);
+	}
 	return alpn;
 }
 
@@ -278,8 +280,7 @@ void service_build(struct service *service, const struct service_settings *setti
 	service->allow_everyone = settings->allow_everyone;
 	service->users = resolve(&settings->allow_users, find_user, "user", &service->user_count, complaints);
 	service->groups = resolve(&settings->allow_groups, find_group, "group", &service->group_count, complaints);
-	if (settings->alpn.text)
-		service->alpn = parse_alpn(&settings->alpn, complaints);
+	service->alpn = encode_alpn(&settings->alpn, complaints);
 	common.alpn = service->alpn;
 	if (load_certificates(&certificates, settings, complaints) &&
 	    context_settings_complete(&common, &certificates.item[0], certificates.count, complaints)) {

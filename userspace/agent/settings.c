@@ -212,9 +212,9 @@ static const struct key service_keys[] = {
 	{"ca", set_list, SERVICE(ca), 0, 0, NULL, "PEM files, separated by commas"},
 	{"client_certificate", set_word, SERVICE(client_certificate), 0, 0, client_certificate_words,
 	 "none, request or require"},
-	{"ciphers", set_setting, SERVICE(ciphers), 0, 0, NULL, "names from the manual, separated by commas"},
-	{"groups", set_setting, SERVICE(groups), 0, 0, NULL, "names from the manual, separated by commas"},
-	{"alpn", set_setting, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
+	{"ciphers", set_list, SERVICE(ciphers), 0, 0, NULL, "names from the manual, separated by commas"},
+	{"groups", set_list, SERVICE(groups), 0, 0, NULL, "names from the manual, separated by commas"},
+	{"alpn", set_list, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
 	{"min_version", set_word, SERVICE(min_version), 0, 0, version_words, "1.2 or 1.3"},
 	{"max_version", set_word, SERVICE(max_version), 0, 0, version_words, "1.2 or 1.3"},
 	{"tickets", set_number, SERVICE(tickets), 0, 16, NULL, "a number from 0 to 16"},
@@ -242,6 +242,9 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	service->line = reading->line;
 	TAILQ_INIT(&service->certificates);
 	TAILQ_INIT(&service->ca);
+	TAILQ_INIT(&service->ciphers);
+	TAILQ_INIT(&service->groups);
+	TAILQ_INIT(&service->alpn);
 	TAILQ_INIT(&service->allow_users);
 	TAILQ_INIT(&service->allow_groups);
 	service->min_version = 0x0303;
@@ -295,11 +298,13 @@ static char *read_line(char *line, int size, void *user)
 			;
 		return strcpy(line, "\n");
 	}
-	if (*first == '[')
+	if (*first == '[') {
 		begin_section(reading, first);
-	else if (first != line && !strchr("#;\r\n", *first))
+	} else if (first != line && !strchr("#;\r\n", *first)) {
 		complain(reading->complaints, reading->line,
 			 "indented line; expected keys to begin in the first column");
+		return strcpy(line, "\n");
+	}
 	return line;
 }
 
@@ -432,11 +437,11 @@ static void free_service(struct service_settings *service)
 		free(certificate);
 	}
 	free_list(&service->ca);
+	free_list(&service->ciphers);
+	free_list(&service->groups);
+	free_list(&service->alpn);
 	free_list(&service->allow_users);
 	free_list(&service->allow_groups);
-	free(service->ciphers.text);
-	free(service->groups.text);
-	free(service->alpn.text);
 	free(service->name);
 	free(service);
 }

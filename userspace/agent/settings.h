@@ -35,7 +35,7 @@ struct service_settings {
 	TAILQ_HEAD(certificate_list, certificate_setting) certificates;
 	struct setting_list ca;		 /* PEM bundles */
 	unsigned int client_certificate; /* enum client_certificate */
-	struct setting ciphers, groups, alpn;
+	struct setting_list ciphers, groups, alpn;
 	unsigned int min_version, max_version; /* 0x0303, 0x0304 */
 	unsigned int tickets;
 	unsigned int timeout_ms;

@@ -19,7 +19,6 @@
 #define WORKER_SWEEP_MS 100 /* how exactly deadlines are kept */
 
 struct handshake;
-struct door_state;
 
 TAILQ_HEAD(handshake_list, handshake);
 
@@ -38,7 +37,6 @@ struct worker {
 	uint64_t next_connection_id;
 	bool draining, stopped;
 	struct stats stats;
-	struct door_state *door; /* of door_unix */
 };
 
 enum worker_post {
@@ -48,6 +46,8 @@ enum worker_post {
 	WORKER_STOP,	    /* stop now */
 	WORKER_POST_FAILED,
 };
+
+#define WORKERS_MAX 255
 
 /* All workers, set before the first starts. */
 extern struct worker **workers;

@@ -94,7 +94,9 @@ int ktlsd_submit(struct ktlsd *agent);
 struct ktlsd_peer {
 	const char *subject; /* RFC 2253 */
 	const char *issuer;
-	const char *names;  /* subjectAltName: "DNS:a.example, IP Address:192.0.2.1"; "" if it has none */
+	const char *
+		names; /* of subjectAltName, DNS, IP, email and URI: "DNS:a.example, IP:192.0.2.1"; "" if it has none. None
+			     holds a comma: those that would, and what is beyond 2 KB, are left out */
 	const char *serial; /* hexadecimal */
 	int64_t not_before; /* seconds since 1970 */
 	int64_t not_after;

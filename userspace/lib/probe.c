@@ -15,8 +15,8 @@
 #define TLS_TX_MAX_PAYLOAD_LEN 5
 #endif
 
-#define GCM_MODULES "gcm ctr aes"
-#define CCM_MODULES "ccm ctr aes"
+#define GCM_MODULES "gcm ctr"
+#define CCM_MODULES "ccm ctr"
 #define CHACHA_MODULES "chacha20poly1305 chacha20"
 
 /* The order is the order of preference. */
