@@ -118,19 +118,57 @@ vm-build:
 	$(IN_TREE) $(MAKE) O=build/vm -j2
 
 demo:
-	scripts/demo
+	@scripts/demo
 
 check:
-	scripts/check
+	@scripts/check
 
 check-kernel:
 	@echo "Nothing here needs a stock kernel under QEMU yet: the netlink door and the module are not part of this version."
 
-bench:
-	scripts/bench
+bench: $(if $(filter 1,$(NATIVE)),all)
+	@scripts/bench $(if $(filter 1,$(NATIVE)),$(O))
 
 soak:
-	scripts/soak
+	@scripts/soak
+
+# ---- installation ----
+
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/ktlsd
+D := $(DESTDIR)
+
+install: all
+	@test -n "$(HAVE_AGENT)" -a -n "$(HAVE_CTL)" || { echo "install: the agent can't be built here, see above" >&2; exit 1; }
+	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
+		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
+	install $(O)/ktlsd $D$(SBINDIR)
+	install $(O)/ktlsctl $D$(BINDIR)
+	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
+	ln -sf libktlsd.so.$(VERSION) $D$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so
+	install -m 644 $(O)/libktlsd.a $D$(LIBDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' userspace/lib/libktlsd.pc.in >$D$(LIBDIR)/pkgconfig/libktlsd.pc
+	install -m 644 userspace/lib/ktlsd.h $D$(INCLUDEDIR)
+	install -m 644 uapi/ktlsd/protocol.h $D$(INCLUDEDIR)/ktlsd
+	for page in docs/man/*; do install -D -m 644 $$page $D$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
+	sed -e 's|/usr/sbin/|$(SBINDIR)/|' -e 's|/etc/ktlsd/|$(SYSCONFDIR)/ktlsd/|' $(if $(SYSTEMD),,-e 's|^Type=notify|Type=exec|') \
+		dist/ktlsd.service >$D$(UNITDIR)/ktlsd.service
+	install -m 644 dist/modules-load.conf $D$(PREFIX)/lib/modules-load.d/ktlsd.conf
+	install -m 644 dist/sysusers.conf $D$(PREFIX)/lib/sysusers.d/ktlsd.conf
+	install -m 644 README.md docs/*.md $D$(DOCDIR)
+	install -m 644 dist/ktlsd.conf userspace/examples/*.[ch] $D$(DOCDIR)/examples
+
+# In build/deb; made in the Debian 13 tree, for Debian 13.
+deb:
+	$(IN_TREE) dist/deb build/deb
+
+lint:
+	scripts/lint
 
 module:
 	@echo "ktlsd.ko is not part of this version: there is no kernel/ to build."
