@@ -18,7 +18,7 @@
 static struct user users[USERS];
 static _Atomic unsigned int peers[PEERS]; /* by keyed hash: addresses that collide share a limit, which only errs low */
 static uint64_t peer_key;
-static _Atomic unsigned int in_flight;
+static _Atomic unsigned int in_flight, callers;
 
 unsigned int admission_in_flight(void)
 {
@@ -39,18 +39,15 @@ bool admission_init(void)
 }
 
 /* Every caller may bring a full datagram of descriptors at once: their slots are never given to handshakes. */
-bool admission_fit(struct settings *settings)
+bool admission_fit(struct settings *settings, struct complaints *complaints)
 {
 	unsigned long fixed = OWN_DESCRIPTORS + (unsigned long)settings->max_callers * (KTLSD_DATAGRAM_DESCRIPTORS + 1);
-	struct rlimit limit;
+	struct rlimit limit = {0};
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-		log_line(LOG_ERR, "getrlimit(RLIMIT_NOFILE): %s", strerror(errno));
-		return false;
-	}
+	getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur <= fixed) {
-		log_line(
-			LOG_ERR,
+		complain(
+			complaints, 0,
 			"RLIMIT_NOFILE is %lu; max_callers = %u needs more than %lu: raise the limit or lower max_callers",
 			(unsigned long)limit.rlim_cur, settings->max_callers, fixed);
 		return false;
@@ -102,9 +99,8 @@ static _Atomic unsigned int *peer_counter(const struct sockaddr_storage *peer)
 	return &peers[mix(network) & (PEERS - 1)];
 }
 
-int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const char **why)
+int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why)
 {
-	struct linger lingering;
 	socklen_t length = sizeof(int);
 	int protocol;
 
@@ -122,9 +118,15 @@ int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const
 		*why = "the socket is not TCP";
 		return EPROTONOSUPPORT;
 	}
-	length = sizeof(lingering);
-	*linger = getsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, &length) != 0 || lingering.l_onoff;
 	return 0;
+}
+
+bool admission_closes_at_once(int fd)
+{
+	struct linger linger;
+	socklen_t length = sizeof(linger);
+
+	return getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
 }
 
 static bool take(_Atomic unsigned int *counter, unsigned int limit)
@@ -143,12 +145,20 @@ static void give(_Atomic unsigned int *counter)
 
 bool admission_enter_caller(struct user *user, const struct settings *limits)
 {
-	return take(&user->callers, user->id == 1 ? limits->max_callers : (limits->max_callers + 1) / 2);
+	unsigned int share = user->id == 1 ? limits->max_callers : (limits->max_callers + 1) / 2;
+
+	if (!take(&callers, limits->max_callers))
+		return false;
+	if (take(&user->callers, share))
+		return true;
+	give(&callers);
+	return false;
 }
 
 void admission_leave_caller(struct user *user)
 {
 	give(&user->callers);
+	give(&callers);
 }
 
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,

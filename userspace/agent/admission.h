@@ -17,6 +17,7 @@ struct user {		     /* one for all callers of a user */
 	_Atomic uint64_t id; /* uid + 1; 0: free */
 	_Atomic unsigned int callers;
 	_Atomic unsigned int in_flight;
+	_Atomic unsigned int hanging; /* descriptors whose closing has not returned yet */
 };
 
 struct admission { /* what one handshake holds */
@@ -28,7 +29,13 @@ struct admission { /* what one handshake holds */
  * Looks at a descriptor without waiting for whatever is behind it: connected TCP? Whether it is fully open and free of a
  * ULP is what attaching the ULP finds out, in one step with doing it. 0 or a positive errno with *why.
  */
-int admission_inspect(int fd, struct sockaddr_storage *peer, bool *linger, const char **why);
+int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why);
+
+/*
+ * Whether close() returns without waiting for anybody: a socket that does not linger. A file of a FUSE server that does
+ * not answer may hang for ever, a lingering socket for as long as its owner chose, if we are the last to close it.
+ */
+bool admission_closes_at_once(int fd);
 
 /* 0 or EBUSY with *why. */
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
@@ -46,9 +53,9 @@ bool admission_init(void);
 
 /*
  * Fits the limits of new settings into RLIMIT_NOFILE, so that a descriptor that is sent always finds a free slot: the
- * kernel would drop it silently (EMFILE in scm_detach_fds). False with a logged reason.
+ * kernel would drop it silently (EMFILE in scm_detach_fds). False with a complaint.
  */
-bool admission_fit(struct settings *settings);
+bool admission_fit(struct settings *settings, struct complaints *complaints);
 
 unsigned int admission_in_flight(void);
 

@@ -20,6 +20,13 @@ struct hanging {
 
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags);
 
+static void free_caller(struct caller *caller)
+{
+	close(caller->fd);
+	free(caller->groups);
+	free(caller);
+}
+
 static void *aligned_zeroed(size_t size)
 {
 	void *memory = aligned_alloc(16, (size + 15) / 16 * 16);
@@ -29,7 +36,8 @@ static void *aligned_zeroed(size_t size)
 	return memset(memory, 0, size);
 }
 
-static void identify(struct caller *caller)
+/* False if there is no memory for the groups. */
+static bool identify(struct caller *caller)
 {
 	struct ucred credentials = {.pid = 0, .uid = -1, .gid = -1};
 	socklen_t length = sizeof(credentials);
@@ -38,26 +46,60 @@ static void identify(struct caller *caller)
 	caller->pid = credentials.pid;
 	caller->user = credentials.uid;
 	caller->group = credentials.gid;
-	length = sizeof(caller->groups);
-	if (getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &length) == 0)
-		caller->group_count = length / sizeof(*caller->groups);
+	caller->user_usage = admission_user(caller->user);
+	length = 0; /* asks how much it takes */
+	if (getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0 || errno != ERANGE)
+		return true;
+	caller->groups = malloc(length);
+	if (!caller->groups || getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &length) != 0)
+		return false;
+	caller->group_count = length / sizeof(*caller->groups);
+	return true;
+}
+
+/* Tells a caller that there is no place for it, as far as that goes without waiting. */
+static void turn_away(int fd, const char *why)
+{
+	uint8_t bytes[512] __attribute__((aligned(8)));
+	struct datagram_writer datagram = {.data = bytes, .size = sizeof(bytes)};
+	struct ktlsd_msg_result *result = message_begin(&datagram, KTLSD_MSG_RESULT, sizeof(*result), 0);
+
+	result->error = EBUSY;
+	result->flags = KTLSD_RESULT_REFUSED;
+	result->alert_sent = result->alert_received = KTLSD_NO_ALERT;
+	message_text(&datagram, KTLSD_ATTR_ERROR, why);
+	message_end(&datagram);
+	if (send(fd, bytes, datagram.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_limited(LOG_DEBUG, "a caller left before it was turned away: %s", strerror(errno));
+	log_limited(LOG_WARNING, "a caller is turned away: %s", why);
+}
+
+/* What speaks against one more caller; NULL if nothing does. */
+static const char *too_many(struct caller *caller, const struct settings *limits)
+{
+	if (!admission_enter_caller(caller->user_usage, limits))
+		return caller->user == 0 ? "busy: max_callers are connected"
+					 : "busy: the user has half of max_callers connected";
+	if (caller->user_usage->hanging <= USER_HANGING_MAX)
+		return NULL;
+	admission_leave_caller(caller->user_usage);
+	return "busy: the user has handed over too many descriptors whose closing hangs";
 }
 
 bool caller_new(struct door_state *door, int fd)
 {
 	struct caller *caller = aligned_zeroed(sizeof(*caller));
+	const char *why;
 
 	caller->completion.complete = complete;
 	caller->door = door;
 	caller->fd = fd;
 	TAILQ_INIT(&caller->open);
 	TAILQ_INIT(&caller->answers);
-	identify(caller);
-	caller->user_usage = admission_user(caller->user);
-	if (!admission_enter_caller(caller->user_usage, door->worker->config->settings)) {
-		log_limited(LOG_WARNING, "a caller is turned away: user %u has enough of them", caller->user);
-		close(fd);
-		free(caller);
+	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
+	if (why) {
+		turn_away(fd, why);
+		free_caller(caller);
 		return false;
 	}
 	TAILQ_INSERT_TAIL(&door->callers, caller, entry);
@@ -116,20 +158,20 @@ static void hanging_closed(struct completion *completion, unsigned int operation
 
 	(void)operation, (void)result, (void)flags;
 	hanging->caller->hanging--;
+	atomic_fetch_sub(&hanging->caller->user_usage->hanging, 1);
 	hanging->caller->touched = true;
 	free(hanging);
 }
 
-/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; who knows else? */
+/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; what else does? */
 static void dispose(struct caller *caller, int fd)
 {
 	struct sockaddr_storage peer;
 	struct hanging *hanging;
 	struct io_uring_sqe *sqe;
 	const char *why;
-	bool linger = false;
 
-	if (admission_inspect(fd, &peer, &linger, &why) == 0 && !linger) {
+	if (admission_inspect(fd, &peer, &why) == 0 && admission_closes_at_once(fd)) {
 		close(fd);
 		return;
 	}
@@ -137,6 +179,7 @@ static void dispose(struct caller *caller, int fd)
 	hanging->completion.complete = hanging_closed;
 	hanging->caller = caller;
 	caller->hanging++;
+	atomic_fetch_add(&caller->user_usage->hanging, 1);
 	ring_reserve(&caller->door->worker->ring);
 	sqe = io_uring_get_sqe(&caller->door->worker->ring);
 	io_uring_prep_close(sqe, fd);
@@ -200,7 +243,7 @@ static void take_handoff(struct caller *caller, const struct ktlsd_msg_header *m
 	hs->fd = fd;
 	error = handoff_parse(handoff, message, &why);
 	if (!error)
-		error = admission_inspect(fd, &hs->peer, &hs->linger, &why);
+		error = admission_inspect(fd, &hs->peer, &why);
 	if (!error)
 		error = admit(handoff, &why);
 	if (error) {
@@ -232,19 +275,13 @@ void caller_answer(struct handoff *handoff)
 
 static void cancel(struct caller *caller, bool all, uint64_t cookie)
 {
-	struct worker *here = caller->door->worker;
 	struct handoff *handoff;
-	unsigned int i;
 
 	TAILQ_FOREACH(handoff, &caller->open, entry) {
 		if (all || handoff->cookie == cookie)
 			handshake_cancel(&handoff->handshake);
 	}
-	handshake_sweep(here);
-	for (i = 0; i < worker_count; i++) {
-		if (workers[i] != here)
-			worker_post(&here->ring, workers[i], WORKER_SWEEP);
-	}
+	worker_request_sweep(caller->door->worker);
 }
 
 /* ---- datagrams in ---- */
@@ -448,7 +485,7 @@ static void complete(struct completion *completion, unsigned int operation, int 
 	caller->touched = true;
 	if (operation == OP_RECEIVED) {
 		caller->receiving = false;
-		if (result > 0)
+		if (result >= 0) /* an empty datagram, too, may carry descriptors */
 			take_datagram(caller, result);
 	} else {
 		caller->sending = false;
@@ -457,6 +494,11 @@ static void complete(struct completion *completion, unsigned int operation, int 
 	}
 	if (result <= 0 && !caller->gone)
 		part(caller);
+}
+
+void caller_hang_up(struct caller *caller)
+{
+	shutdown(caller->fd, SHUT_RDWR);
 }
 
 bool caller_idle(const struct caller *caller)
@@ -468,10 +510,10 @@ bool caller_turn(struct caller *caller)
 {
 	if (!caller->gone && !caller->sending && (caller->answer_count > 0 || caller->hello_due))
 		send_answers(caller);
-	if (!caller->gone && caller->hanging > CALLER_HANGING_MAX) {
+	if (!caller->gone && caller->hanging > 0 && caller->user_usage->hanging > USER_HANGING_MAX) {
 		log_limited(LOG_WARNING,
-			    "user %u, process %d, handed over %u descriptors whose closing hangs; it is thrown out",
-			    caller->user, caller->pid, caller->hanging);
+			    "process %d is thrown out: user %u handed over %u descriptors whose closing hangs",
+			    caller->pid, caller->user, caller->user_usage->hanging);
 		part(caller);
 	}
 	if (!caller->gone && caller->leaving && !caller->sending && caller->open_count == 0)
@@ -482,7 +524,6 @@ bool caller_turn(struct caller *caller)
 		return true;
 	TAILQ_REMOVE(&caller->door->callers, caller, entry);
 	admission_leave_caller(caller->user_usage);
-	close(caller->fd);
-	free(caller);
+	free_caller(caller);
 	return false;
 }

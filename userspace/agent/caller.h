@@ -11,9 +11,8 @@
 #include "handoff.h"
 
 #define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
-#define CALLER_HANGING_MAX 32	/* descriptors whose closing hangs; one that brings more is thrown out */
-#define CALLER_GROUPS_MAX 256
-#define POOL_MAX 64 /* handoffs kept for reuse, per worker */
+#define USER_HANGING_MAX 128	/* descriptors whose closing hangs; callers of a user who has more are thrown out */
+#define POOL_MAX 64		/* handoffs kept for reuse, per worker */
 
 struct caller {
 	struct completion completion;
@@ -23,7 +22,7 @@ struct caller {
 	pid_t pid;
 	uid_t user;
 	gid_t group;
-	gid_t groups[CALLER_GROUPS_MAX];
+	gid_t *groups; /* supplementary ones */
 	size_t group_count;
 	struct user *user_usage;
 	bool touched;	/* something came or is to be said: the door gives it a turn */
@@ -56,7 +55,7 @@ struct door_state {
 	unsigned int pooled;
 };
 
-/* Takes over fd. False: its user has enough callers, and fd is closed. */
+/* Takes over fd. False: there is no place for it; it was told and is closed. */
 bool caller_new(struct door_state *door, int fd);
 
 /* Sends what is to be said and receives again. False: it was gone, and is freed. */
@@ -64,6 +63,9 @@ bool caller_turn(struct caller *caller);
 
 /* A handshake of its caller is over. */
 void caller_answer(struct handoff *handoff);
+
+/* When the agent ends: the caller learns it now, however long the process takes to go. */
+void caller_hang_up(struct caller *caller);
 
 /* Nothing open, nothing to be said. */
 bool caller_idle(const struct caller *caller);

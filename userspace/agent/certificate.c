@@ -74,18 +74,18 @@ static EVP_PKEY *read_key(const struct setting *file, struct complaints *complai
 
 	if (!bio)
 		return NULL;
-	if (stat(file->text, &status) == 0 && (status.st_mode & S_IROTH)) {
-		complain(complaints, file->line,
-			 "%s may be read by everyone; expected a private key to be protected: chmod o-r %s", file->text,
-			 file->text);
-		BIO_free(bio);
-		return NULL;
-	}
 	key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted);
 	if (!key)
 		complain(complaints, file->line, "%s holds no usable private key%s", file->text,
 			 encrypted ? " (it is encrypted); expected one without passphrase, protected by its permissions"
 				   : "; expected PEM (-----BEGIN PRIVATE KEY-----)");
+	if (key && stat(file->text, &status) == 0 && (status.st_mode & S_IROTH)) {
+		complain(complaints, file->line,
+			 "%s may be read by everyone; expected a private key to be protected: chmod o-r %s", file->text,
+			 file->text);
+		EVP_PKEY_free(key);
+		key = NULL;
+	}
 	ERR_clear_error();
 	BIO_free(bio);
 	return key;

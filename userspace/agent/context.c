@@ -46,6 +46,7 @@ static void add_suite(struct context_settings *common, const struct cipher_suite
 static void choose_suites(struct context_settings *common, struct complaints *complaints)
 {
 	const struct service_settings *service = common->service;
+	unsigned int before = complaints->count;
 	const struct setting *setting;
 	size_t i;
 
@@ -63,7 +64,7 @@ static void choose_suites(struct context_settings *common, struct complaints *co
 	}
 	for (i = 0; TAILQ_EMPTY(&service->ciphers) && i < cipher_suite_count; i++)
 		add_suite(common, &cipher_suites[i]);
-	if (!*common->ciphersuites && !*common->cipher_list)
+	if (complaints->count == before && !*common->ciphersuites && !*common->cipher_list)
 		complain(
 			complaints, service->line,
 			"service \"%s\": this kernel takes none of its ciphers; ktlsctl doctor says which are missing and why",

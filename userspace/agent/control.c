@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <ktlsd/protocol.h>
@@ -17,10 +18,13 @@
 #include "unix_socket.h"
 #include "worker.h"
 
+static char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
 int control_open(const struct settings *settings)
 {
 	const struct group *group = NULL;
 
+	snprintf(control_path, sizeof(control_path), "%s", settings->control_socket);
 	if (!settings->control_group.text)
 		return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0600, -1);
 	group = getgrnam(settings->control_group.text);
@@ -30,6 +34,12 @@ int control_open(const struct settings *settings)
 		return -1;
 	}
 	return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0660, group->gr_gid);
+}
+
+void control_close(int listener)
+{
+	unlink(control_path);
+	close(listener);
 }
 
 static void put(json_object *object, const char *name, uint64_t number)

@@ -18,6 +18,8 @@ struct agent { /* what the main thread keeps */
 /* -1 with a logged reason. */
 int control_open(const struct settings *settings);
 
+void control_close(int listener);
+
 /* Answers one client; bounded in time. */
 void control_serve(int listener, struct agent *agent);
 

@@ -19,7 +19,6 @@
 
 static int listener = -1;
 static char listener_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-static _Atomic unsigned int caller_count;
 static struct door_state *states[WORKERS_MAX]; /* by worker */
 
 static void accepted(struct completion *completion, unsigned int operation, int result, unsigned int flags);
@@ -72,16 +71,8 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 			log_limited(LOG_ERR, "accept on the handoff socket: %s", strerror(-result));
 		return; /* the next sweep tries again */
 	}
-	if (atomic_fetch_add(&caller_count, 1) >= door->worker->config->settings->max_callers) {
-		log_limited(LOG_WARNING, "a caller is turned away: max_callers = %u are connected",
-			    door->worker->config->settings->max_callers);
-		close(result);
-		atomic_fetch_sub(&caller_count, 1);
-	} else if (caller_new(door, result)) {
+	if (caller_new(door, result))
 		stats_add(&door->worker->stats.callers, 1);
-	} else {
-		atomic_fetch_sub(&caller_count, 1);
-	}
 	arm_accept(door);
 }
 
@@ -100,10 +91,8 @@ static void flush_door(struct worker *worker)
 		if (!caller->touched)
 			continue;
 		caller->touched = false;
-		if (caller_turn(caller))
-			continue;
-		atomic_fetch_sub(&caller_count, 1);
-		stats_add(&worker->stats.callers, -1);
+		if (!caller_turn(caller))
+			stats_add(&worker->stats.callers, -1);
 	}
 }
 
@@ -130,8 +119,16 @@ static bool idle_door(struct worker *worker)
 
 static void stop_door(struct worker *worker)
 {
-	if (worker->id == 0)
-		unlink(listener_path);
+	struct caller *caller;
+
+	TAILQ_FOREACH(caller, &states[worker->id]->callers, entry)
+		caller_hang_up(caller);
+}
+
+static void close_door(void)
+{
+	unlink(listener_path);
+	close(listener);
 }
 
 static void answer(struct handshake *handshake)
@@ -148,5 +145,6 @@ const struct door door_unix = {
 	.drain = drain_door,
 	.idle = idle_door,
 	.stop = stop_door,
+	.close = close_door,
 	.answer = answer,
 };

@@ -173,7 +173,7 @@ static void finish(struct handshake *hs)
 	struct service_usage *usage = hs->service->usage;
 	struct io_uring_sqe *sqe;
 
-	if (hs->linger) { /* closing may wait for the peer: not here */
+	if (!admission_closes_at_once(hs->fd)) { /* not here, then, but on a thread of the kernel's */
 		ring_reserve(&worker->ring);
 		sqe = get(hs);
 		io_uring_prep_close(sqe, hs->fd);
@@ -340,8 +340,10 @@ static void aborted(struct handshake *hs)
 {
 	if (hs->abort == ETIMEDOUT)
 		give_up(hs, ETIMEDOUT, "the handshake took longer than %u ms", hs->timeout_ms);
-	else
+	else if (hs->abort == ECANCELED)
 		give_up(hs, ECANCELED, "canceled by the caller");
+	else
+		give_up(hs, ESHUTDOWN, "the agent stops");
 }
 
 static void exchange_completed(struct handshake *hs, enum operation operation, int result)
@@ -465,6 +467,8 @@ void handshake_sweep(struct worker *worker)
 			hs->abort = ECANCELED;
 		else if (!hs->abort && worker->now >= hs->deadline)
 			hs->abort = ETIMEDOUT;
+		else if (!hs->abort && worker->stopping)
+			hs->abort = ESHUTDOWN;
 		if (hs->abort)
 			ring_cancel(&worker->ring, hs->fd);
 	}

@@ -39,7 +39,8 @@ struct door {
 	void (*flush)(struct worker *worker); /* at the end of each turn: send what the turn brought about */
 	void (*drain)(struct worker *worker); /* take no new work; may be called again */
 	bool (*idle)(struct worker *worker);  /* nothing left to say: a draining worker may stop */
-	void (*stop)(struct worker *worker);
+	void (*stop)(struct worker *worker);  /* the worker ends */
+	void (*close)(void);		      /* all have ended */
 	/* On the worker that the handshake came to. The door owns the handshake again. */
 	void (*answer)(struct handshake *handshake);
 };
@@ -69,11 +70,10 @@ struct handshake {
 	enum handshake_state state;
 	int64_t deadline;
 	_Atomic bool canceled; /* by the door, from its own worker */
-	int abort;	       /* ETIMEDOUT or ECANCELED: what waits is being canceled */
+	int abort;	       /* ETIMEDOUT, ECANCELED, ESHUTDOWN: what waits is being canceled */
 	bool attached;	       /* the ULP is on the socket */
 	bool nonblocking;      /* O_NONBLOCK is set: the ring does not wait by itself */
 	bool send_blocked;
-	bool linger;	/* closing may hang: let the kernel's workers do it */
 	size_t discard; /* bytes that were peeked at and used */
 	size_t sent;	/* of engine.output */
 	struct engine engine;
@@ -89,7 +89,7 @@ struct handshake {
 /* Takes over fd, the config reference and the admission. The answer may come before this returns. */
 void handshake_begin(struct handshake *handshake);
 
-/* Gives it up. Any thread, while the door has not been answered; then poke its worker (WORKER_SWEEP). */
+/* Gives it up. Any thread, while the door has not been answered; worker_request_sweep() makes it happen. */
 void handshake_cancel(struct handshake *handshake);
 
 /* Deadlines and cancellations of a worker's handshakes. */

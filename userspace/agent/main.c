@@ -134,7 +134,7 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 
 	notify("RELOADING=1");
 	next = config_load(agent->config->settings->file, agent->config, complaints);
-	if (!next || !admission_fit(next->settings)) {
+	if (!next || !admission_fit(next->settings, complaints)) {
 		log_complaints(complaints);
 		log_line(LOG_ERR, "the configuration is not taken; the one before stays in force");
 		config_put(next);
@@ -242,6 +242,16 @@ static bool open_doors(const struct settings *settings)
 	return true;
 }
 
+/* Explicitly: while a descriptor's closing hangs, this process can't end, and the next agent shall find the place free. */
+static void close_sockets(int control)
+{
+	const struct door *const *door;
+
+	for (door = doors; *door; door++)
+		(*door)->close();
+	control_close(control);
+}
+
 static bool start_workers(struct config *config)
 {
 	unsigned int wanted = config->settings->workers, i;
@@ -291,14 +301,13 @@ static int serve(const char *file)
 	}
 	context_set_max_payload(ktls_probe_max_payload());
 	agent.config = config_load(file, NULL, &complaints);
-	if (!agent.config) {
+	if (!agent.config || !admission_init() || !admission_fit(agent.config->settings, &complaints)) {
 		log_complaints(&complaints);
 		return EXIT_FAILURE;
 	}
 	settings = agent.config->settings;
 	log_set_level(settings->log_level);
-	if (!admission_init() || !admission_fit(agent.config->settings) || !install_init(settings->install) ||
-	    !engine_init(settings->key_log_file) || !open_doors(settings))
+	if (!install_init(settings->install) || !engine_init(settings->key_log_file) || !open_doors(settings))
 		return EXIT_FAILURE;
 	control = control_open(settings);
 	if (control < 0 || !protect_drop_privileges(&settings->user))
@@ -313,7 +322,7 @@ static int serve(const char *file)
 	notify("READY=1");
 	obey(&agent, signals, control);
 	drain(&agent, signals);
-	unlink(agent.config->settings->control_socket);
+	close_sockets(control);
 	while (worker_count > 0)
 		worker_free(workers[--worker_count]);
 	free(workers);

@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #define RING_ENTRIES 128
-#define RING_CHAIN 8 /* members of the longest chain */
+#define RING_CHAIN 8	      /* members of the longest chain */
+#define RING_HANGING_MAX 1024 /* closings at a time on threads of the kernel: each may hang */
 
 #define RING_OPERATION_MASK UINT64_C(15) /* completions are aligned to 16 bytes, as malloc() does */
 

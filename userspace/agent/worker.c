@@ -10,6 +10,8 @@
 #include "log.h"
 #include "worker.h"
 
+#define STOPPING_TURNS 10 /* for the last answers to go out */
+
 struct worker **workers;
 unsigned int worker_count;
 
@@ -47,21 +49,22 @@ static void posted(struct completion *completion, unsigned int post, int result,
 		worker->draining = true;
 		break;
 	case WORKER_STOP:
-		worker->stopped = true;
+		worker->draining = worker->stopping = true;
+		handshake_sweep(worker);
 		break;
 	case WORKER_POST_FAILED: /* a sweep that another worker missed: it does one by itself */
 		break;
 	}
 }
 
-static bool has_work(const struct worker *worker)
+static bool has_work(struct worker *worker)
 {
 	const struct door *const *door;
 
 	if (!TAILQ_EMPTY(&worker->active))
 		return true;
 	for (door = doors; *door; door++) {
-		if (!(*door)->idle((struct worker *)worker))
+		if (!(*door)->idle(worker))
 			return true;
 	}
 	return false;
@@ -77,25 +80,45 @@ static void sweep(struct worker *worker)
 		(*door)->sweep(worker);
 }
 
-/* Works until told to stop. Without work it sleeps in one system call, without a timer. */
-static void turn_until_stopped(struct worker *worker)
+static void sweep_canceled(struct worker *worker)
+{
+	unsigned int i;
+
+	worker->sweep_due = false;
+	handshake_sweep(worker);
+	for (i = 0; i < worker_count; i++) {
+		if (workers[i] != worker)
+			worker_post(&worker->ring, workers[i], WORKER_SWEEP);
+	}
+}
+
+static void one_turn(struct worker *worker, int timeout_ms)
 {
 	const struct door *const *door;
 
-	while (!worker->stopped) {
-		bool work = has_work(worker);
+	ring_turn(&worker->ring, timeout_ms);
+	worker->now = now_ms();
+	if (worker->now >= worker->next_sweep)
+		sweep(worker);
+	for (door = doors; *door; door++) {
+		if (worker->draining)
+			(*door)->drain(worker);
+		(*door)->flush(worker);
+	}
+	if (worker->sweep_due)
+		sweep_canceled(worker);
+}
 
-		if (worker->draining && !work)
-			break;
-		ring_turn(&worker->ring, work || worker->draining ? WORKER_SWEEP_MS : -1);
-		worker->now = now_ms();
-		if (worker->now >= worker->next_sweep)
-			sweep(worker);
-		for (door = doors; *door; door++) {
-			if (worker->draining)
-				(*door)->drain(worker);
-			(*door)->flush(worker);
-		}
+/* Works until told to end. Without work it sleeps in one system call, without a timer. */
+static void turn_until_stopped(struct worker *worker)
+{
+	unsigned int last_turns = STOPPING_TURNS;
+
+	while (has_work(worker) || !worker->draining) {
+		one_turn(worker, has_work(worker) ? WORKER_SWEEP_MS : -1);
+		/* Stopping, what runs is given up, and answers that nobody reads don't keep us. */
+		if (worker->stopping && TAILQ_EMPTY(&worker->active) && last_turns-- == 0)
+			return;
 	}
 }
 
@@ -186,4 +209,9 @@ uint64_t worker_connection_id(struct worker *worker)
 
 	worker->next_connection_id += worker_count;
 	return id;
+}
+
+void worker_request_sweep(struct worker *worker)
+{
+	worker->sweep_due = true;
 }

@@ -35,7 +35,8 @@ struct worker {
 	int64_t now;			   /* CLOCK_MONOTONIC, milliseconds; as of this turn */
 	int64_t next_sweep;
 	uint64_t next_connection_id;
-	bool draining, stopped;
+	bool sweep_due; /* a handshake was canceled */
+	bool draining, stopping;
 	struct stats stats;
 };
 
@@ -43,7 +44,7 @@ enum worker_post {
 	WORKER_RECONFIGURE, /* next_config is there */
 	WORKER_SWEEP,	    /* a handshake was canceled */
 	WORKER_DRAIN,	    /* no new work; stop when the rest is done */
-	WORKER_STOP,	    /* stop now */
+	WORKER_STOP,	    /* give up what runs, then stop */
 	WORKER_POST_FAILED,
 };
 
@@ -60,6 +61,9 @@ void worker_free(struct worker *worker);
 
 /* Posts to a worker from the thread that owns ring. */
 void worker_post(struct io_uring *ring, struct worker *target, enum worker_post post);
+
+/* Has canceled handshakes noticed, on all workers, once in this turn. */
+void worker_request_sweep(struct worker *worker);
 
 /* The worker to run a handshake on: the one it came to, unless another has clearly less to do. */
 struct worker *worker_least_busy(struct worker *here);
