@@ -167,12 +167,30 @@ static void step(struct handshake *hs, size_t length)
 
 /* ---- the two ends ---- */
 
+/* The one socket option that is in the way: with it the kernel would not wake us for a short record. */
+static void lower_low_water(struct handshake *hs)
+{
+	socklen_t length = sizeof(hs->low_water);
+	int one = 1;
+
+	hs->low_water = 1;
+	if (getsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, &length) == 0 && hs->low_water > 1)
+		setsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
+}
+
+static void restore_low_water(struct handshake *hs)
+{
+	if (hs->low_water > 1)
+		setsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, sizeof(hs->low_water));
+}
+
 static void finish(struct handshake *hs)
 {
 	struct worker *worker = hs->worker;
 	struct service_usage *usage = hs->service->usage;
 	struct io_uring_sqe *sqe;
 
+	restore_low_water(hs);
 	if (!admission_closes_at_once(hs->fd)) { /* not here, then, but on a thread of the kernel's */
 		ring_reserve(&worker->ring);
 		sqe = get(hs);
@@ -397,6 +415,7 @@ static void run(struct handshake *hs)
 	struct worker *worker = hs->worker;
 	int error = install_complete_ulp(hs->fd);
 
+	lower_low_water(hs);
 	hs->attached = install_way() == INSTALL_SETSOCKOPT && error == 0;
 	hs->deadline = worker->now + hs->timeout_ms;
 	TAILQ_INSERT_TAIL(&worker->active, hs, active);

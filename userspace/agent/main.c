@@ -157,15 +157,28 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 	return true;
 }
 
-static bool all_stopped(void)
+static bool all_ended(void)
 {
-	static bool joined[WORKERS_MAX];
 	unsigned int i;
 
 	for (i = 0; i < worker_count; i++) {
-		if (!joined[i] && pthread_tryjoin_np(workers[i]->thread, NULL) != 0)
+		if (!atomic_load(&workers[i]->ended))
 			return false;
-		joined[i] = true;
+	}
+	return true;
+}
+
+/* A thread that a hanging close() keeps in the kernel can't be joined. */
+static bool join_workers(void)
+{
+	unsigned int i;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 1;
+	for (i = 0; i < worker_count; i++) {
+		if (pthread_timedjoin_np(workers[i]->thread, NULL, &until) != 0)
+			return false;
 	}
 	return true;
 }
@@ -179,13 +192,13 @@ static void drain(const struct agent *agent, int signals)
 	notify("STOPPING=1");
 	log_line(LOG_INFO, "draining: %lu handshakes in flight get %u ms", (unsigned long)admission_in_flight(), limit);
 	post_to_all(WORKER_DRAIN);
-	while (!all_stopped()) {
+	while (!all_ended()) {
 		if (waited >= limit || poll(&order, 1, 10) > 0)
 			break;
 		waited += 10;
 	}
 	post_to_all(WORKER_STOP);
-	while (!all_stopped())
+	while (!all_ended())
 		poll(NULL, 0, 10);
 }
 
@@ -323,6 +336,10 @@ static int serve(const char *file)
 	obey(&agent, signals, control);
 	drain(&agent, signals);
 	close_sockets(control);
+	if (!join_workers()) {
+		log_line(LOG_WARNING, "stopped, but for descriptors of callers whose closing hangs");
+		_exit(EXIT_SUCCESS);
+	}
 	while (worker_count > 0)
 		worker_free(workers[--worker_count]);
 	free(workers);

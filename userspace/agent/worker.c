@@ -138,6 +138,7 @@ static void *work(void *argument)
 	turn_until_stopped(worker);
 	for (door = doors; *door; door++)
 		(*door)->stop(worker);
+	atomic_store(&worker->ended, true);
 	return NULL;
 }
 

@@ -27,6 +27,7 @@ struct worker {
 	unsigned int id;
 	pthread_t thread;
 	sem_t started;
+	_Atomic bool ended; /* nothing but the thread itself is left */
 	struct io_uring ring;
 	struct config *config;
 	struct config *_Atomic next_config; /* put there by the main thread */
