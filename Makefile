@@ -132,6 +132,25 @@ bench: $(if $(filter 1,$(NATIVE)),all)
 soak:
 	@scripts/soak
 
+# The parsers, and the engine, under random input with sanitizers, FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_TARGETS := message settings engine
+FUZZ_OBJECTS := $(filter-out %/agent/main.o,$(call objects,userspace/agent/*.c)) $(O)/lib/message.o $(O)/lib/probe.o
+
+fuzz:
+	$(if $(filter 1,$(NATIVE)),,$(IN_TREE)) $(MAKE) -j2 O=build/fuzz CFLAGS='$(FUZZ_FLAGS)' HARDENING=-fPIE \
+		FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz-run
+
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_TARGETS:%=$(O)/fuzz_%)
+	for target in $(FUZZ_TARGETS); do \
+		FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_LAST=$(O)/fuzz_$$target.last $(O)/fuzz_$$target || exit; done
+
+$(O)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/main.c tests/fuzz/fuzz.h $(FUZZ_OBJECTS)
+	$(CC) $(ALL_CFLAGS) -pie -fPIE -o $@ $(filter %.c %.o,$^) \
+		$(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
+
 # ---- installation ----
 
 BINDIR ?= $(PREFIX)/bin

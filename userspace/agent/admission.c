@@ -12,6 +12,7 @@
 #include "log.h"
 
 #define USERS 1024
+#define MAX_CALLERS 256	   /* unless the file says more */
 #define PEERS 16384	   /* a power of two */
 #define OWN_DESCRIPTORS 64 /* log, sockets, rings of 16 workers and then some */
 
@@ -39,23 +40,42 @@ bool admission_init(void)
 }
 
 /* Every caller may bring a full datagram of descriptors at once: their slots are never given to handshakes. */
+static unsigned long slots_for(unsigned int max_callers)
+{
+	return OWN_DESCRIPTORS + (unsigned long)max_callers * (KTLSD_DATAGRAM_DESCRIPTORS + 1);
+}
+
+/* Where the file leaves it open: no more than half of all slots. */
+static unsigned int callers_that_fit(unsigned long slots)
+{
+	unsigned int callers_max = MAX_CALLERS;
+
+	while (callers_max > 0 && slots_for(callers_max) > slots / 2)
+		callers_max--;
+	return callers_max;
+}
+
 bool admission_fit(struct settings *settings, struct complaints *complaints)
 {
-	unsigned long fixed = OWN_DESCRIPTORS + (unsigned long)settings->max_callers * (KTLSD_DATAGRAM_DESCRIPTORS + 1);
 	struct rlimit limit = {0};
+	unsigned long slots;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_cur <= fixed) {
+	slots = limit.rlim_cur;
+	if (settings->max_callers == 0)
+		settings->max_callers = callers_that_fit(slots);
+	if (settings->max_callers == 0 || slots_for(settings->max_callers) >= slots) {
 		complain(
 			complaints, 0,
 			"RLIMIT_NOFILE is %lu; max_callers = %u needs more than %lu: raise the limit or lower max_callers",
-			(unsigned long)limit.rlim_cur, settings->max_callers, fixed);
+			slots, settings->max_callers ? settings->max_callers : 1,
+			slots_for(settings->max_callers ? settings->max_callers : 1));
 		return false;
 	}
-	if (limit.rlim_cur - fixed < settings->max_handshakes) {
-		settings->max_handshakes = limit.rlim_cur - fixed;
-		log_line(LOG_WARNING, "RLIMIT_NOFILE is %lu: max_handshakes is lowered to %u",
-			 (unsigned long)limit.rlim_cur, settings->max_handshakes);
+	if (slots - slots_for(settings->max_callers) < settings->max_handshakes) {
+		settings->max_handshakes = slots - slots_for(settings->max_callers);
+		log_line(LOG_WARNING, "RLIMIT_NOFILE is %lu: max_handshakes is lowered to %u", slots,
+			 settings->max_handshakes);
 	}
 	return true;
 }

@@ -343,6 +343,10 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		break_off(caller, EPROTO, "the first message is not HELLO");
 		return;
 	}
+	if (message->reserved && message->type != KTLSD_MSG_HANDOFF) { /* that of a handoff is refused with it */
+		break_off(caller, EPROTO, "a reserved field is not zero");
+		return;
+	}
 	switch (message->type) {
 	case KTLSD_MSG_HELLO:
 		greet(caller, message);

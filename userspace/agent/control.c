@@ -188,24 +188,15 @@ static json_object *answer(struct agent *agent, const char *request, const struc
 	return failed("unknown request; expected status or reload");
 }
 
-/* One line of at most size - 1 characters, without its end. */
+/* One line, in one piece: the main thread does not wait for who types slowly. */
 static bool read_line(int fd, char *line, size_t size)
 {
-	size_t length = 0;
-	char *end = NULL;
+	ssize_t length = read(fd, line, size - 1);
+	char *end = length > 0 ? memchr(line, '\n', length) : NULL;
 
-	while (!end && length < size - 1) {
-		ssize_t n = read(fd, line + length, size - 1 - length);
-
-		if (n <= 0)
-			return false;
-		length += n;
-		end = memchr(line, '\n', length);
-	}
-	if (!end)
-		return false;
-	*end = '\0';
-	return true;
+	if (end)
+		*end = '\0';
+	return end;
 }
 
 static void write_all(int fd, const char *text, size_t length)

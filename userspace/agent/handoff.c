@@ -68,6 +68,8 @@ int handoff_parse(struct handoff *handoff, const struct ktlsd_msg_header *messag
 		*why = "a reserved field is not zero, or something unknown is wanted";
 	} else if (body->role != KTLSD_SERVER && body->role != KTLSD_CLIENT) {
 		*why = "the role is neither server nor client";
+	} else if (body->role == KTLSD_SERVER && (*hs->server_name || hs->alpn_length)) {
+		*why = "a server's name or ALPN protocols are for the client role";
 	} else if (body->role == KTLSD_CLIENT && !*hs->server_name) {
 		*why = "the client role needs the server's name";
 	} else {

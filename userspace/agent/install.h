@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Puts keys into a socket: as members of a linked io_uring submission where the kernel has socket commands (Linux 6.7),
- * with plain setsockopt where it has not. The caller does both halves and can't tell which of them worked: prepare adds
+ * Puts keys into a socket: as members of a linked io_uring submission where the kernel has socket commands that can be
+ * linked (Linux 6.14), with plain setsockopt where it has not. The caller does both halves and can't tell which of them worked: prepare adds
  * to a chain that is being built, complete does what is left when the chain went through.
  */
 #ifndef AGENT_INSTALL_H
@@ -20,7 +20,7 @@ struct session_keys {
 
 #define INSTALL_CHAIN 3 /* members that install_prepare() adds at the most */
 
-/* Decides once. False if the configuration wants io_uring and the kernel has no socket commands. */
+/* Decides once. False if the configuration wants io_uring and the kernel can't. */
 bool install_init(enum install_way way);
 enum install_way install_way(void);
 

@@ -345,7 +345,6 @@ static struct settings *defaults(const char *file)
 	settings->handoff_socket = duplicate(KTLSD_HANDOFF_PATH);
 	settings->handoff_mode = 0666;
 	settings->control_socket = duplicate(KTLSD_CONTROL_PATH);
-	settings->max_callers = 256;
 	settings->max_handshakes = 16384;
 	settings->max_handshakes_per_caller = 4096;
 	settings->max_handshakes_per_user = 8192;

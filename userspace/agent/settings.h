@@ -53,8 +53,8 @@ struct settings {
 	unsigned int handoff_mode; /* permission bits */
 	struct setting control_group;
 	struct setting user;
-	unsigned int workers; /* 0: one per CPU */
-	unsigned int max_callers;
+	unsigned int workers;	  /* 0: one per CPU */
+	unsigned int max_callers; /* 0: as admission_fit() finds right */
 	unsigned int max_handshakes, max_handshakes_per_caller, max_handshakes_per_user, max_handshakes_per_peer;
 	unsigned int drain_timeout_ms;
 	unsigned int install; /* enum install_way */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -7,18 +9,36 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <ktlsd/protocol.h>
+
 #include "log.h"
 #include "unix_socket.h"
 
-/* Whether somebody answers there: then it is not ours to remove. */
-static int in_use(const struct sockaddr_un *address, int type)
-{
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	int answered = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+#define ANSWER_MS 1000
 
-	if (fd >= 0)
-		close(fd);
-	return answered;
+/*
+ * Whether an agent answers there: then the place is not ours. One that is connected to but says nothing is on its way out:
+ * a process that can't end because the closing of a descriptor hangs.
+ */
+static bool in_use(const struct sockaddr_un *address, int type)
+{
+	const struct ktlsd_msg_hello hello = {{.length = sizeof(hello), .type = KTLSD_MSG_HELLO},
+					      .version = KTLSD_PROTOCOL_VERSION};
+	static const char status[] = "status\n";
+	struct pollfd answer = {.fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .events = POLLIN};
+	bool answers = false;
+
+	if (answer.fd < 0)
+		return false;
+	if (connect(answer.fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
+		if (type == SOCK_SEQPACKET)
+			answers = send(answer.fd, &hello, sizeof(hello), MSG_NOSIGNAL) > 0;
+		else
+			answers = send(answer.fd, status, sizeof(status) - 1, MSG_NOSIGNAL) > 0;
+		answers = answers && poll(&answer, 1, ANSWER_MS) > 0;
+	}
+	close(answer.fd);
+	return answers;
 }
 
 static void make_directory(const char *path)
