@@ -11,6 +11,7 @@
 #include <netlink/genl/genl.h>
 #include <sys/socket.h>
 
+#include "../agent/trial.h"
 #include "doctor.h"
 #include "ktlsd.h"
 
@@ -47,25 +48,6 @@ static const char *ring_remedy(int err)
 	}
 }
 
-static int run_socket_command(struct io_uring *ring)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	struct io_uring_cqe *cqe;
-	int on = 1, fd, err;
-
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	io_uring_prep_cmd_sock(sqe, SOCKET_URING_OP_SETSOCKOPT, fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	err = io_uring_submit_and_wait(ring, 1);
-	if (err >= 0)
-		err = io_uring_wait_cqe(ring, &cqe);
-	if (err >= 0)
-		err = cqe->res;
-	close(fd);
-	return err;
-}
-
 void check_io_uring(void)
 {
 	struct io_uring ring;
@@ -81,12 +63,12 @@ void check_io_uring(void)
 		return;
 	}
 	found(VERDICT_OK, "io_uring", NULL, "rings can be made");
-	err = run_socket_command(&ring);
-	if (err == 0)
+	if (trial_linked_commands())
 		found(VERDICT_OK, "io_uring socket commands", NULL, "keys are installed by the ring");
 	else
 		found(VERDICT_WARN, "io_uring socket commands",
-		      "Linux 6.7 or newer has them; ktlsd uses setsockopt instead", "%s", strerror(-err));
+		      "nothing needs to be done: the agent uses setsockopt; Linux 6.14 or newer has them",
+		      "not there, or not to be linked");
 	io_uring_queue_exit(&ring);
 }
 
