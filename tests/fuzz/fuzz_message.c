@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* A datagram from a caller: messages, attributes, and handoffs as the agent reads them. */
+#include <string.h>
+
+#include "../../userspace/agent/handoff.h"
+#include "fuzz.h"
+
+static void read_attributes(const struct ktlsd_msg_header *message, size_t body)
+{
+	struct attribute_reader reader;
+	struct attribute attribute;
+	char text[64];
+
+	if (!attributes_begin(&reader, message, body))
+		return;
+	while (attributes_next(&reader, &attribute))
+		attribute_text(&attribute, text, sizeof(text));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t aligned[FUZZ_INPUT_MAX] __attribute__((aligned(8)));
+	static struct handoff handoff;
+	struct datagram_reader datagram = {.data = aligned};
+	const struct ktlsd_msg_header *message;
+	const char *why;
+
+	/* At the end of the buffer, as far as alignment lets it, so that reading behind it is noticed. */
+	datagram.length = size < sizeof(aligned) ? size : sizeof(aligned);
+	datagram.data = aligned + (sizeof(aligned) - datagram.length) / 8 * 8;
+	memcpy((uint8_t *)datagram.data, data, datagram.length);
+	while ((message = message_next(&datagram))) {
+		read_attributes(message, sizeof(struct ktlsd_msg_result));
+		read_attributes(message, sizeof(struct ktlsd_msg_hello));
+		memset(&handoff, 0, sizeof(handoff));
+		handoff_parse(&handoff, message, &why);
+	}
+	return 0;
+}
+
+size_t fuzz_seed(unsigned int number, uint8_t data[static FUZZ_INPUT_MAX])
+{
+	static uint8_t aligned[FUZZ_INPUT_MAX] __attribute__((aligned(8)));
+	struct datagram_writer datagram = {.data = aligned, .size = sizeof(aligned)};
+	struct ktlsd_msg_handoff *handoff;
+	struct ktlsd_msg_hello *hello;
+
+	if (number > 3)
+		return 0;
+	hello = message_begin(&datagram, KTLSD_MSG_HELLO, sizeof(*hello), 0);
+	hello->version = KTLSD_PROTOCOL_VERSION;
+	message_end(&datagram);
+	while (number-- > 0) {
+		handoff = message_begin(&datagram, KTLSD_MSG_HANDOFF, sizeof(*handoff), number);
+		handoff->role = number % 2 ? KTLSD_SERVER : KTLSD_CLIENT;
+		message_text(&datagram, KTLSD_ATTR_SERVICE, "web");
+		message_text(&datagram, KTLSD_ATTR_SERVER_NAME, "a.example");
+		message_attribute(&datagram, KTLSD_ATTR_ALPN, "\2h2\10http/1.1", 12);
+		message_end(&datagram);
+		message_begin(&datagram, KTLSD_MSG_CANCEL, sizeof(struct ktlsd_msg_header), number);
+		message_end(&datagram);
+	}
+	memcpy(data, aligned, datagram.length);
+	return datagram.length;
+}

@@ -1,0 +1,124 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: MIT
+# For hostile_*.sh, to be sourced: the services that hostile_client uses, and its cases as checks.
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# services: the rest of a configuration; keys of [ktlsd] go before it.
+services() {
+	cat <<END
+[service web]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+allow_everyone = yes
+[service web12]
+role = server
+certificate = $dir/pki/server-rsa.pem
+key = $dir/pki/server-rsa.key
+max_version = 1.2
+allow_everyone = yes
+[service mutual]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+client_certificate = require
+ca = $dir/pki/ca.pem
+[service mutual12]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+client_certificate = require
+ca = $dir/pki/ca.pem
+max_version = 1.2
+[service root]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+[service users]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+allow_users = 65534
+[service groups]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+allow_groups = 61
+[service small]
+role = server
+certificate = $dir/pki/server-ecdsa.pem
+key = $dir/pki/server-ecdsa.key
+max_handshakes = 3
+[service client]
+role = client
+ca = $dir/pki/ca.pem
+[service client-mutual]
+role = client
+ca = $dir/pki/ca.pem
+certificate = $dir/pki/client.pem
+key = $dir/pki/client.key
+END
+}
+
+# start [KEY...]: an agent with the services, which every user can reach. The keys go into [ktlsd].
+start() {
+	make_pki
+	chmod 755 "$dir"
+	{
+		[ $# = 0 ] || printf '%s\n' "$@"
+		services
+	} >"$dir/services"
+	# shellcheck disable=SC2086 # a command and its arguments
+	start_agent ${AGENT_WRAPPER:-} <"$dir/services"
+	export AGENT_PID="$agent" AGENT_LOG="$agent_log"
+}
+
+# stop: and if it was built with sanitizers, they found nothing.
+stop() {
+	stop_agent
+	refused "no sanitizer complained" grep -E 'runtime error:|Sanitizer' "$agent_log"
+}
+
+# cases SET [ARGUMENT...]: every line of hostile_client is a check of this script.
+cases() {
+	hostile_client "$@" >"$dir/cases" 2>&1 </dev/null
+	take_cases $? "$1"
+}
+
+# take_cases STATUS SET: of what a hostile_client wrote into $dir/cases.
+take_cases() {
+	: >"$dir/notes"
+	cases_bad=0
+	while IFS= read -r line; do
+		case $line in
+		"ok "*"# SKIP "*) line=${line#ok }; skip "${line%%# SKIP *}" "${line#*# SKIP }" ;;
+		"ok "*) ok "${line#ok }" ;;
+		"not ok "*) cases_bad=1; not_ok "${line#not ok }" "$dir/notes" ;;
+		*) echo "$line" >>"$dir/notes"; continue ;;
+		esac
+		: >"$dir/notes"
+	done <"$dir/cases"
+	[ "$1" = 0 ] || [ $cases_bad = 1 ] || not_ok "hostile_client $2 ended with status $1" "$dir/notes"
+}
+
+# A file whose closing hangs, for as long as this script runs.
+mount_fuse() {
+	mkdir -p "$dir/fuse"
+	in_background "$dir/fuse.log" hostile_fuse "$dir/fuse" 1000
+	fuse=$!
+	if wait_for 5 test -e "$dir/fuse/file"; then
+		export FUSE_FILE="$dir/fuse/file"
+	fi
+}
+
+unmount_fuse() {
+	[ -n "$fuse" ] || return 0
+	kill -KILL "$fuse"
+	umount -l "$dir/fuse" 2>/dev/null
+	fuse=''
+	unset FUSE_FILE
+}
+
+fuse=''
+trap 'unmount_fuse; kill_all; rm -rf "$dir"' EXIT # whoever hangs on it has to be let go first

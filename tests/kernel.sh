@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# kernel.c with an agent that has a service for each of its variants.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+server() {
+	cat <<-END
+		[service $1]
+		role = server
+		certificate = $dir/pki/server-ecdsa.pem
+		key = $dir/pki/server-ecdsa.key
+		alpn = test
+	END
+}
+
+services() {
+	while read -r name cipher; do
+		server "$name"
+		echo "ciphers = $cipher"
+	done <<-END
+		tls13_aes_128_gcm TLS_AES_128_GCM_SHA256
+		tls13_aes_256_gcm TLS_AES_256_GCM_SHA384
+		tls13_chacha20    TLS_CHACHA20_POLY1305_SHA256
+		tls13_aes_128_ccm TLS_AES_128_CCM_SHA256
+		tls12_aes_128_gcm ECDHE-ECDSA-AES128-GCM-SHA256
+		tls12_aes_256_gcm ECDHE-ECDSA-AES256-GCM-SHA384
+		tls12_chacha20    ECDHE-ECDSA-CHACHA20-POLY1305
+	END
+	for version in 2 3; do
+		for tickets in 0 1 2 5; do
+			server tls1${version}_${tickets}_tickets
+			echo "min_version = 1.$version"
+			echo "max_version = 1.$version"
+			echo "tickets = $tickets"
+		done
+	done
+}
+
+make_pki
+for way in $(install_ways); do
+	start_agent <<END
+install = $way
+[service client]
+role = client
+ca = $dir/pki/ca.pem
+$(services)
+END
+	run_program "keys by $way" kernel "$@"
+	set -- -t result -t numbers -t keys -t both_ways # what the kernel does with keys does not depend on the way
+	stop_agent
+done
+finish

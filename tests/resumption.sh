@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Tickets: as many as configured, good for all workers and beyond a reload, and never under another policy than their own.
+# shellcheck disable=SC2317 # functions are called by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+server() {
+	printf '[service %s]\nrole = server\ncertificate = %s\nkey = %s\n' "$1" "$dir/pki/$certificate.pem" "$dir/pki/$certificate.key"
+}
+
+# config TRUST CA: two services with one policy, one with another, one for each number of tickets. It changes by TRUST and CA
+# and by $certificate.
+config() {
+	echo "workers = 4"
+	for tickets in 0 1 2 5; do
+		server tickets-$tickets
+		echo "tickets = $tickets"
+	done
+	server lax
+	server lax-too
+	server strict
+	printf 'client_certificate = require\nca = %s\n' "$dir/pki/ca.pem"
+	server changing
+	printf 'client_certificate = %s\nca = %s\n' "$1" "$dir/pki/$2"
+}
+
+make_pki
+certificate='server-ecdsa'
+start_agent <<END
+$(config request ca.pem)
+END
+
+# session NAME SERVICE OPTION...: leaves a session in $dir/session.
+session() {
+	title=$1 service=$2
+	shift 2
+	rm -f "$dir/session"
+	says "$title" '^New, ' '^result: error = none' '^result: resumed = 0' '^hello$' -- \
+		through "$service" s_client -sess_out "$dir/session" "$@"
+}
+
+# resumes NAME SERVICE OPTION...
+resumed=0
+resumes() {
+	title=$1 service=$2 resumed=$((resumed + 1))
+	shift 2
+	says "$title" '^Reused, ' '^result: error = none' '^result: resumed = 1' '^hello$' -- \
+		through "$service" s_client -sess_in "$dir/session" "$@"
+}
+
+does_not_resume() {
+	title=$1 service=$2
+	shift 2
+	says "$title" '^New, ' '^result: resumed = 0' -- through "$service" s_client -sess_in "$dir/session" "$@"
+}
+
+reload() {
+	write_config <<END
+$(config "$@")
+END
+	ktlsctl reload
+}
+
+for version in 3 2; do
+	for tickets in 1 2 5; do
+		session "TLS 1.$version: a session from a service with $tickets tickets" tickets-$tickets -tls1_$version
+		[ $version = 2 ] || check "$tickets came" [ "$(grep -c 'New Session Ticket arrived' "$dir/said")" = $tickets ]
+		resumes "TLS 1.$version: it resumes" tickets-$tickets -tls1_$version
+	done
+	session "TLS 1.$version: a service without tickets" tickets-0 -tls1_$version
+	refused "TLS 1.$version: gives none" grep -aq "New Session Ticket arrived\|TLS session ticket:" "$dir/said"
+
+	session "TLS 1.$version: a session" lax -tls1_$version
+	for again in 1 2 3 4 5 6 7 8; do
+		resumes "TLS 1.$version: resumption $again, on any of 4 workers" lax -tls1_$version
+	done
+	does_not_resume "TLS 1.$version: not in another service with the same policy" lax-too -tls1_$version
+	does_not_resume "TLS 1.$version: not in a service that trusts otherwise" strict -tls1_$version
+	check "which then refuses who shows no certificate" grep -q 'result: error = \(EPROTO\|EKEYREJECTED\)' "$dir/said"
+
+	session "TLS 1.$version: a session of a client with a certificate" strict -tls1_$version \
+		-cert "$dir/pki/client.pem" -key "$dir/pki/client.key" -cert_chain "$dir/pki/intermediate.pem"
+	resumes "TLS 1.$version: it resumes without showing it again" strict -tls1_$version
+	check "and the result says whose it is" grep -q 'result: peer = CN=client,O=ktlsd development' "$dir/said"
+	check "and that it was verified" grep -q 'result: verified = 1' "$dir/said"
+
+	session "TLS 1.$version: a session before a reload" changing -tls1_$version
+	check "reload" reload request ca.pem
+	resumes "TLS 1.$version: the same configuration: it resumes" changing -tls1_$version
+	kill -HUP "$agent"
+	resumes "TLS 1.$version: after SIGHUP, too" changing -tls1_$version
+	certificate='server-rsa'
+	check "a reload brings another certificate with the same names" reload request ca.pem
+	resumes "TLS 1.$version: it resumes" changing -tls1_$version
+	does_not_resume "TLS 1.$version: a new client gets the new certificate" lax-too -tls1_$version
+	check "which is RSA" grep -q '^Peer signature type: rsa' "$dir/said"
+	certificate='server-ecdsa'
+	check "a reload brings another authority" reload request stranger-ca.pem
+	does_not_resume "TLS 1.$version: it does not resume" changing -tls1_$version
+	check "a reload asks for certificates" reload require ca.pem
+	does_not_resume "TLS 1.$version: it does not resume" changing -tls1_$version
+	check "a reload takes it all back" reload request ca.pem
+	resumes "TLS 1.$version: it resumes" changing -tls1_$version
+done
+
+# A certificate that expires while its session lives: the ticket is no way around.
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$dir/short.key" 2>/dev/null
+printf '[client]\nextendedKeyUsage = clientAuth\n' >"$dir/short.cnf"
+openssl x509 -new -force_pubkey "$dir/short.key" -subj /CN=short -CA "$dir/pki/intermediate.pem" \
+	-CAkey "$dir/pki/intermediate.key" -extfile "$dir/short.cnf" -extensions client -not_before 20200101000000Z \
+	-not_after "$(date -u -d '5 seconds' +%Y%m%d%H%M%SZ)" -out "$dir/short.pem"
+for version in 3 2; do
+	session "TLS 1.$version: a session with a certificate of five seconds" strict -tls1_$version \
+		-cert "$dir/short.pem" -key "$dir/short.key" -cert_chain "$dir/pki/intermediate.pem"
+	cp "$dir/session" "$dir/session-$version"
+done
+cp "$dir/session-3" "$dir/session"
+resumes "it resumes while the certificate is valid" strict -tls1_3
+while openssl x509 -in "$dir/short.pem" -noout -checkend 0 >/dev/null; do
+	sleep 0.2
+done
+sleep 1
+for version in 3 2; do
+	cp "$dir/session-$version" "$dir/session"
+	does_not_resume "TLS 1.$version: it does not when the certificate is expired" strict -tls1_$version
+	says "TLS 1.$version: and showing it again does not help" '^result: alert_sent = certificate_expired' \
+		'^result: error = EKEYREJECTED' -- through strict s_client -tls1_$version -sess_in "$dir/session" \
+		-cert "$dir/short.pem" -key "$dir/short.key" -cert_chain "$dir/pki/intermediate.pem"
+done
+check "the agent has counted them" [ "$(agent_status .resumed)" = $resumed ]
+finish
