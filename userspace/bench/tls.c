@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include <err.h>
+#include <openssl/err.h>
+#include <unistd.h>
+
+#include "tls.h"
+
+static SSL_CTX *new_context(const struct settings *settings, const SSL_METHOD *method)
+{
+	SSL_CTX *context = SSL_CTX_new(method);
+	int (*set_cipher)(SSL_CTX *, const char *) =
+		settings->version == TLS1_3_VERSION ? SSL_CTX_set_ciphersuites : SSL_CTX_set_cipher_list;
+
+	if (!context || !SSL_CTX_set_min_proto_version(context, settings->version) ||
+	    !SSL_CTX_set_max_proto_version(context, settings->version))
+		errx(1, "OpenSSL: %s", ERR_reason_error_string(ERR_peek_last_error()));
+	if (settings->cipher && !set_cipher(context, settings->cipher))
+		errx(2, "--cipher %s: OpenSSL has no such cipher for this version", settings->cipher);
+	if (settings->group && !SSL_CTX_set1_groups_list(context, settings->group))
+		errx(2, "--group %s: OpenSSL has no such group", settings->group);
+	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+	return context;
+}
+
+SSL_CTX *tls_client(const struct settings *settings)
+{
+	return new_context(settings, TLS_client_method());
+}
+
+static void must_be_readable(const char *file)
+{
+	if (access(file, R_OK) != 0)
+		err(1, "%s", file);
+}
+
+SSL_CTX *tls_server(const struct settings *settings)
+{
+	SSL_CTX *context = new_context(settings, TLS_server_method());
+
+	must_be_readable(settings->certificate);
+	must_be_readable(settings->key);
+	if (SSL_CTX_use_certificate_chain_file(context, settings->certificate) != 1)
+		errx(1, "%s: %s", settings->certificate, ERR_reason_error_string(ERR_peek_last_error()));
+	if (SSL_CTX_use_PrivateKey_file(context, settings->key, SSL_FILETYPE_PEM) != 1)
+		errx(1, "%s: %s", settings->key, ERR_reason_error_string(ERR_peek_last_error()));
+	SSL_CTX_set_num_tickets(context, settings->tickets);
+	if (settings->tickets == 0)
+		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+	return context;
+}
