@@ -4,7 +4,7 @@
 # shellcheck source=tests/hostile_lib.sh
 . "$(dirname "$0")/hostile_lib.sh"
 
-for install in io_uring setsockopt; do
+for install in $(install_ways); do
 	start "install = $install"
 	for set in peers relays options; do
 		cases $set
