@@ -168,7 +168,6 @@ static void dispose(struct caller *caller, int fd)
 {
 	struct sockaddr_storage peer;
 	struct hanging *hanging;
-	struct io_uring_sqe *sqe;
 	const char *why;
 
 	if (admission_inspect(fd, &peer, &why) == 0 && admission_closes_at_once(fd)) {
@@ -180,11 +179,7 @@ static void dispose(struct caller *caller, int fd)
 	hanging->caller = caller;
 	caller->hanging++;
 	atomic_fetch_add(&caller->user_usage->hanging, 1);
-	ring_reserve(&caller->door->worker->ring);
-	sqe = io_uring_get_sqe(&caller->door->worker->ring);
-	io_uring_prep_close(sqe, fd);
-	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
-	ring_last(sqe, ring_tag(&hanging->completion, 0));
+	ring_close(&caller->door->worker->ring, fd, false, ring_tag(&hanging->completion, 0));
 }
 
 static void refuse(struct handoff *handoff, int error, const char *why)

@@ -167,12 +167,17 @@ static void step(struct handshake *hs, size_t length)
 
 /* ---- the two ends ---- */
 
-/* The one socket option that is in the way: with it the kernel would not wake us for a short record. */
+/*
+ * The one socket option that is in the way: with it the kernel does not wake us for a short record. It is looked for only
+ * when a handshake takes longer than most; lowering it makes the kernel look again (tcp_set_rcvlowat).
+ */
 static void lower_low_water(struct handshake *hs)
 {
 	socklen_t length = sizeof(hs->low_water);
 	int one = 1;
 
+	if (hs->low_water != 0)
+		return;
 	hs->low_water = 1;
 	if (getsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, &length) == 0 && hs->low_water > 1)
 		setsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
@@ -188,18 +193,9 @@ static void finish(struct handshake *hs)
 {
 	struct worker *worker = hs->worker;
 	struct service_usage *usage = hs->service->usage;
-	struct io_uring_sqe *sqe;
 
 	restore_low_water(hs);
-	if (!admission_closes_at_once(hs->fd)) { /* not here, then, but on a thread of the kernel's */
-		ring_reserve(&worker->ring);
-		sqe = get(hs);
-		io_uring_prep_close(sqe, hs->fd);
-		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS);
-		io_uring_sqe_set_data64(sqe, 0);
-	} else {
-		close(hs->fd);
-	}
+	ring_close(&worker->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
 	hs->fd = -1;
 	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
 	engine_stop(&hs->engine);
@@ -415,7 +411,6 @@ static void run(struct handshake *hs)
 	struct worker *worker = hs->worker;
 	int error = install_complete_ulp(hs->fd);
 
-	lower_low_water(hs);
 	hs->attached = install_way() == INSTALL_SETSOCKOPT && error == 0;
 	hs->deadline = worker->now + hs->timeout_ms;
 	TAILQ_INSERT_TAIL(&worker->active, hs, active);
@@ -490,5 +485,7 @@ void handshake_sweep(struct worker *worker)
 			hs->abort = ESHUTDOWN;
 		if (hs->abort)
 			ring_cancel(&worker->ring, hs->fd);
+		else
+			lower_low_water(hs);
 	}
 }

@@ -74,7 +74,7 @@ struct handshake {
 	bool attached;	       /* the ULP is on the socket */
 	bool nonblocking;      /* O_NONBLOCK is set: the ring does not wait by itself */
 	bool send_blocked;
-	int low_water;	/* SO_RCVLOWAT, to be put back */
+	int low_water;	/* SO_RCVLOWAT, to be put back; 0: not looked at */
 	size_t discard; /* bytes that were peeked at and used */
 	size_t sent;	/* of engine.output */
 	struct engine engine;

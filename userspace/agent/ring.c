@@ -45,6 +45,17 @@ void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed)
 	io_uring_sqe_set_data64(sqe, failed);
 }
 
+void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(ring);
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_close(sqe, fd);
+	io_uring_sqe_set_flags(sqe, (at_once ? 0 : IOSQE_ASYNC) | (tag ? 0 : IOSQE_CQE_SKIP_SUCCESS));
+	io_uring_sqe_set_data64(sqe, tag);
+}
+
 void ring_cancel(struct io_uring *ring, int fd)
 {
 	struct io_uring_sqe *sqe;

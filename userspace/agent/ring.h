@@ -49,6 +49,12 @@ static inline void ring_last(struct io_uring_sqe *sqe, uint64_t tag)
 /* Has a completion called on another ring, with result 0. The caller's completion gets operation `failed` if it can't. */
 void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed);
 
+/*
+ * Closes a descriptor. at_once: nobody has to be waited for, and what is prepared later happens after it. Else a thread of
+ * the kernel's does it. tag: whose completion; 0: nobody's.
+ */
+void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
+
 /* Cancels whatever waits on the descriptor. */
 void ring_cancel(struct io_uring *ring, int fd);
 
