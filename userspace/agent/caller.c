@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "caller.h"
-#include "doors.h"
+#include "intake.h"
 #include "log.h"
 
 enum operation { OP_RECEIVED, OP_SENT };
-
-/* A descriptor whose closing may hang (a file of a FUSE server that does not answer): the kernel's workers close it. */
-struct hanging {
-	struct completion completion;
-	struct caller *caller;
-};
 
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags);
 
@@ -25,15 +17,6 @@ static void free_caller(struct caller *caller)
 	close(caller->fd);
 	free(caller->groups);
 	free(caller);
-}
-
-static void *aligned_zeroed(size_t size)
-{
-	void *memory = aligned_alloc(16, (size + 15) / 16 * 16);
-
-	if (!memory)
-		log_fatal("out of memory");
-	return memset(memory, 0, size);
 }
 
 /* False if there is no memory for the groups. */
@@ -88,7 +71,7 @@ static const char *too_many(struct caller *caller, const struct settings *limits
 
 bool caller_new(struct door_state *door, int fd)
 {
-	struct caller *caller = aligned_zeroed(sizeof(*caller));
+	struct caller *caller = intake_zeroed(sizeof(*caller));
 	const char *why;
 
 	caller->completion.complete = complete;
@@ -107,185 +90,13 @@ bool caller_new(struct door_state *door, int fd)
 	return true;
 }
 
-/* ---- handoffs ---- */
-
-static struct handoff *new_handoff(struct caller *caller, uint64_t cookie)
-{
-	struct door_state *door = caller->door;
-	struct handoff *handoff = TAILQ_FIRST(&door->pool);
-	uint8_t *output = NULL;
-	size_t output_size = 0;
-
-	if (handoff) {
-		TAILQ_REMOVE(&door->pool, handoff, entry);
-		door->pooled--;
-		output = handoff->handshake.engine.output;
-		output_size = handoff->handshake.engine.output_size;
-		memset(handoff, 0, sizeof(*handoff));
-	} else {
-		handoff = aligned_zeroed(sizeof(*handoff));
-	}
-	handoff->handshake.engine.output = output;
-	handoff->handshake.engine.output_size = output_size;
-	handoff->handshake.engine.alert_sent = handoff->handshake.engine.alert_received = KTLSD_NO_ALERT;
-	handoff->handshake.door = &door_unix;
-	handoff->handshake.home = door->worker;
-	handoff->handshake.fd = -1;
-	handoff->handshake.connection_id = worker_connection_id(door->worker);
-	handoff->caller = caller;
-	handoff->cookie = cookie;
-	return handoff;
-}
-
-static void free_handoff(struct handoff *handoff)
-{
-	struct door_state *door = handoff->caller->door;
-
-	outcome_clear(&handoff->handshake.outcome);
-	config_put(handoff->handshake.config);
-	if (door->pooled < POOL_MAX) {
-		door->pooled++;
-		TAILQ_INSERT_HEAD(&door->pool, handoff, entry);
-		return;
-	}
-	free(handoff->handshake.engine.output);
-	free(handoff);
-}
-
-static void hanging_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
-{
-	struct hanging *hanging = (struct hanging *)completion;
-
-	(void)operation, (void)result, (void)flags;
-	hanging->caller->hanging--;
-	atomic_fetch_sub(&hanging->caller->user_usage->hanging, 1);
-	hanging->caller->touched = true;
-	free(hanging);
-}
-
-/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; what else does? */
-static void dispose(struct caller *caller, int fd)
-{
-	struct sockaddr_storage peer;
-	struct hanging *hanging;
-	const char *why;
-
-	if (admission_inspect(fd, &peer, &why) == 0 && admission_closes_at_once(fd)) {
-		close(fd);
-		return;
-	}
-	hanging = aligned_zeroed(sizeof(*hanging));
-	hanging->completion.complete = hanging_closed;
-	hanging->caller = caller;
-	caller->hanging++;
-	atomic_fetch_add(&caller->user_usage->hanging, 1);
-	ring_close(&caller->door->worker->ring, fd, false, ring_tag(&hanging->completion, 0));
-}
-
-static void refuse(struct handoff *handoff, int error, const char *why)
-{
-	struct caller *caller = handoff->caller;
-	struct handshake *hs = &handoff->handshake;
-
-	if (hs->fd >= 0)
-		dispose(caller, hs->fd);
-	hs->fd = -1;
-	hs->error = error;
-	hs->refused = true;
-	snprintf(hs->engine.why, sizeof(hs->engine.why), "%s", why);
-	stats_add(&caller->door->worker->stats.failed, 1);
-	stats_add(&caller->door->worker->stats.by_error[error], 1);
-	log_limited(LOG_NOTICE, "%016lx: handoff by user %u, process %d, is refused: %s", hs->connection_id,
-		    caller->user, caller->pid, why);
-	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
-	caller->answer_count++;
-	caller->touched = true;
-}
-
-/* Whether this caller may have this handshake now. 0 or a positive errno with *why. */
-static int admit(struct handoff *handoff, const char **why)
-{
-	struct caller *caller = handoff->caller;
-	struct handshake *hs = &handoff->handshake;
-	struct config *config = caller->door->worker->config;
-
-	*why = "the agent is about to stop";
-	if (caller->door->draining)
-		return ESHUTDOWN;
-	hs->service = config_service(config, handoff->service);
-	*why = "there is no such service in the agent's configuration";
-	if (!hs->service)
-		return ENOENT;
-	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(hs->service, caller->user, caller->group, caller->groups, caller->group_count))
-		return EACCES;
-	*why = "the service is for the other role";
-	if (hs->service->role != hs->role)
-		return EINVAL;
-	*why = "busy: max_handshakes_per_caller are in flight";
-	if (caller->open_count >= config->settings->max_handshakes_per_caller)
-		return EBUSY;
-	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer, why);
-}
-
-static void take_handoff(struct caller *caller, const struct ktlsd_msg_header *message, int fd)
-{
-	struct handoff *handoff = new_handoff(caller, message->cookie);
-	struct handshake *hs = &handoff->handshake;
-	const char *why;
-	int error;
-
-	hs->fd = fd;
-	error = handoff_parse(handoff, message, &why);
-	if (!error)
-		error = admission_inspect(fd, &hs->peer, &why);
-	if (!error)
-		error = admit(handoff, &why);
-	if (error) {
-		refuse(handoff, error, why);
-		return;
-	}
-	hs->config = config_get(caller->door->worker->config);
-	if (hs->timeout_ms == 0 || hs->timeout_ms > hs->service->timeout_ms)
-		hs->timeout_ms = hs->service->timeout_ms;
-	TAILQ_INSERT_TAIL(&caller->open, handoff, entry);
-	caller->open_count++;
-	handshake_begin(hs);
-}
-
-void caller_answer(struct handoff *handoff)
-{
-	struct caller *caller = handoff->caller;
-
-	TAILQ_REMOVE(&caller->open, handoff, entry);
-	caller->open_count--;
-	caller->touched = true;
-	if (caller->gone) {
-		free_handoff(handoff);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
-	caller->answer_count++;
-}
-
-static void cancel(struct caller *caller, bool all, uint64_t cookie)
-{
-	struct handoff *handoff;
-
-	TAILQ_FOREACH(handoff, &caller->open, entry) {
-		if (all || handoff->cookie == cookie)
-			handshake_cancel(&handoff->handshake);
-	}
-	worker_request_sweep(caller->door->worker);
-}
-
 /* ---- datagrams in ---- */
 
 /* Something that no caller of ours does: it is told why, under cookie 0, and thrown out. */
 static void break_off(struct caller *caller, int error, const char *why)
 {
 	if (!caller->leaving)
-		refuse(new_handoff(caller, 0), error, why);
+		intake_refuse(intake_new(caller, 0), error, why);
 	caller->leaving = true;
 }
 
@@ -347,10 +158,10 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		greet(caller, message);
 		return;
 	case KTLSD_MSG_HANDOFF:
-		take_handoff(caller, message, descriptors[(*taken)++]);
+		intake_take(caller, message, descriptors[(*taken)++]);
 		return;
 	case KTLSD_MSG_CANCEL:
-		cancel(caller, false, message->cookie);
+		intake_cancel(caller, false, message->cookie);
 		return;
 	}
 	break_off(caller, EPROTO, "the message's type is unknown");
@@ -376,7 +187,7 @@ static void take_datagram(struct caller *caller, size_t length)
 	if (datagram.offset < datagram.length)
 		break_off(caller, EBADMSG, "a message's length does not fit its datagram");
 	while (taken < count)
-		dispose(caller, descriptors[taken++]);
+		intake_dispose(caller, descriptors[taken++]);
 }
 
 static void receive(struct caller *caller)
@@ -422,7 +233,7 @@ static void write_answers(struct caller *caller, struct datagram_writer *datagra
 			caller->sent_descriptors[caller->sent_descriptor_count++] = chain_fd;
 		TAILQ_REMOVE(&caller->answers, handoff, entry);
 		caller->answer_count--;
-		free_handoff(handoff);
+		intake_free(handoff);
 	}
 }
 
@@ -468,11 +279,11 @@ static void part(struct caller *caller)
 	caller->gone = true;
 	if (caller->receiving || caller->sending)
 		ring_cancel(&caller->door->worker->ring, caller->fd);
-	cancel(caller, true, 0);
+	intake_cancel(caller, true, 0);
 	while ((handoff = TAILQ_FIRST(&caller->answers))) {
 		TAILQ_REMOVE(&caller->answers, handoff, entry);
 		caller->answer_count--;
-		free_handoff(handoff);
+		intake_free(handoff);
 	}
 }
 

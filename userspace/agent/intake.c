@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "doors.h"
+#include "intake.h"
+#include "log.h"
+
+/* A descriptor whose closing may hang (a file of a FUSE server that does not answer): the kernel's workers close it. */
+struct hanging {
+	struct completion completion;
+	struct caller *caller;
+};
+
+void *intake_zeroed(size_t size)
+{
+	void *memory = aligned_alloc(16, (size + 15) / 16 * 16);
+
+	if (!memory)
+		log_fatal("out of memory");
+	return memset(memory, 0, size);
+}
+
+struct handoff *intake_new(struct caller *caller, uint64_t cookie)
+{
+	struct door_state *door = caller->door;
+	struct handoff *handoff = TAILQ_FIRST(&door->pool);
+	uint8_t *output = NULL;
+	size_t output_size = 0;
+
+	if (handoff) {
+		TAILQ_REMOVE(&door->pool, handoff, entry);
+		door->pooled--;
+		output = handoff->handshake.engine.output;
+		output_size = handoff->handshake.engine.output_size;
+		memset(handoff, 0, sizeof(*handoff));
+	} else {
+		handoff = intake_zeroed(sizeof(*handoff));
+	}
+	handoff->handshake.engine.output = output;
+	handoff->handshake.engine.output_size = output_size;
+	handoff->handshake.engine.alert_sent = handoff->handshake.engine.alert_received = KTLSD_NO_ALERT;
+	handoff->handshake.door = &door_unix;
+	handoff->handshake.home = door->worker;
+	handoff->handshake.fd = -1;
+	handoff->handshake.connection_id = worker_connection_id(door->worker);
+	handoff->caller = caller;
+	handoff->cookie = cookie;
+	return handoff;
+}
+
+void intake_free(struct handoff *handoff)
+{
+	struct door_state *door = handoff->caller->door;
+
+	outcome_clear(&handoff->handshake.outcome);
+	config_put(handoff->handshake.config);
+	if (door->pooled < POOL_MAX) {
+		door->pooled++;
+		TAILQ_INSERT_HEAD(&door->pool, handoff, entry);
+		return;
+	}
+	free(handoff->handshake.engine.output);
+	free(handoff);
+}
+
+static void hanging_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct hanging *hanging = (struct hanging *)completion;
+
+	(void)operation, (void)result, (void)flags;
+	hanging->caller->hanging--;
+	atomic_fetch_sub(&hanging->caller->user_usage->hanging, 1);
+	hanging->caller->touched = true;
+	free(hanging);
+}
+
+/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; what else does? */
+void intake_dispose(struct caller *caller, int fd)
+{
+	struct sockaddr_storage peer;
+	struct hanging *hanging;
+	const char *why;
+
+	if (admission_inspect(fd, &peer, &why) == 0 && admission_closes_at_once(fd)) {
+		close(fd);
+		return;
+	}
+	hanging = intake_zeroed(sizeof(*hanging));
+	hanging->completion.complete = hanging_closed;
+	hanging->caller = caller;
+	caller->hanging++;
+	atomic_fetch_add(&caller->user_usage->hanging, 1);
+	ring_close(&caller->door->worker->ring, fd, false, ring_tag(&hanging->completion, 0));
+}
+
+void intake_refuse(struct handoff *handoff, int error, const char *why)
+{
+	struct caller *caller = handoff->caller;
+	struct handshake *hs = &handoff->handshake;
+
+	if (hs->fd >= 0)
+		intake_dispose(caller, hs->fd);
+	hs->fd = -1;
+	hs->error = error;
+	hs->refused = true;
+	snprintf(hs->engine.why, sizeof(hs->engine.why), "%s", why);
+	stats_add(&caller->door->worker->stats.failed, 1);
+	stats_add(&caller->door->worker->stats.by_error[error], 1);
+	log_limited(LOG_NOTICE, "%016lx: handoff by user %u, process %d, is refused: %s", hs->connection_id,
+		    caller->user, caller->pid, why);
+	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
+	caller->answer_count++;
+	caller->touched = true;
+}
+
+/* Whether this caller may have this handshake now. 0 or a positive errno with *why. */
+static int admit(struct handoff *handoff, const char **why)
+{
+	struct caller *caller = handoff->caller;
+	struct handshake *hs = &handoff->handshake;
+	struct config *config = caller->door->worker->config;
+
+	*why = "the agent is about to stop";
+	if (caller->door->draining)
+		return ESHUTDOWN;
+	hs->service = config_service(config, handoff->service);
+	*why = "there is no such service in the agent's configuration";
+	if (!hs->service)
+		return ENOENT;
+	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
+	if (!service_allows(hs->service, caller->user, caller->group, caller->groups, caller->group_count))
+		return EACCES;
+	*why = "the service is for the other role";
+	if (hs->service->role != hs->role)
+		return EINVAL;
+	*why = "busy: max_handshakes_per_caller are in flight";
+	if (caller->open_count >= config->settings->max_handshakes_per_caller)
+		return EBUSY;
+	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer, why);
+}
+
+void intake_take(struct caller *caller, const struct ktlsd_msg_header *message, int fd)
+{
+	struct handoff *handoff = intake_new(caller, message->cookie);
+	struct handshake *hs = &handoff->handshake;
+	const char *why;
+	int error;
+
+	hs->fd = fd;
+	error = handoff_parse(handoff, message, &why);
+	if (!error)
+		error = admission_inspect(fd, &hs->peer, &why);
+	if (!error)
+		error = admit(handoff, &why);
+	if (error) {
+		intake_refuse(handoff, error, why);
+		return;
+	}
+	hs->config = config_get(caller->door->worker->config);
+	if (hs->timeout_ms == 0 || hs->timeout_ms > hs->service->timeout_ms)
+		hs->timeout_ms = hs->service->timeout_ms;
+	TAILQ_INSERT_TAIL(&caller->open, handoff, entry);
+	caller->open_count++;
+	handshake_begin(hs);
+}
+
+void caller_answer(struct handoff *handoff)
+{
+	struct caller *caller = handoff->caller;
+
+	TAILQ_REMOVE(&caller->open, handoff, entry);
+	caller->open_count--;
+	caller->touched = true;
+	if (caller->gone) {
+		intake_free(handoff);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
+	caller->answer_count++;
+}
+
+void intake_cancel(struct caller *caller, bool all, uint64_t cookie)
+{
+	struct handoff *handoff;
+
+	TAILQ_FOREACH(handoff, &caller->open, entry) {
+		if (all || handoff->cookie == cookie)
+			handshake_cancel(&handoff->handshake);
+	}
+	worker_request_sweep(caller->door->worker);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a caller's message to a handshake: whether it may have it, and what becomes of a handoff, and of a descriptor, that
+ * is not taken.
+ */
+#ifndef AGENT_INTAKE_H
+#define AGENT_INTAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "caller.h"
+
+/* Zeroed memory that a completion may begin; ends the process if there is none. */
+void *intake_zeroed(size_t size);
+
+struct handoff *intake_new(struct caller *caller, uint64_t cookie);
+void intake_free(struct handoff *handoff);
+
+/* A KTLSD_MSG_HANDOFF with its descriptor: begins the handshake, or queues the answer that says why not. */
+void intake_take(struct caller *caller, const struct ktlsd_msg_header *message, int fd);
+
+/* Queues a refusal. error: a positive errno. */
+void intake_refuse(struct handoff *handoff, int error, const char *why);
+
+/* Closes a descriptor that was not taken, whatever it is, without waiting. */
+void intake_dispose(struct caller *caller, int fd);
+
+/* Gives up the caller's open handshakes: all of them, or those with the cookie. */
+void intake_cancel(struct caller *caller, bool all, uint64_t cookie);
+
+#endif
