@@ -6,7 +6,7 @@ cache_dir() {
 	echo "${KTLSD_VM_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ktlsd}"
 }
 
-# The URL of the mirror in this machine's apt sources, or Debian's own.
+# The URL of the Debian mirror in this machine's apt sources.
 debian_mirror() {
 	cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '
 		function consider(url, suite) {
@@ -23,7 +23,15 @@ debian_mirror() {
 			consider(urls, suite)
 			urls = suite = ""
 		}
-		END { print found ? found : "http://deb.debian.org/debian" }'
+		END {
+			if (found)
+				print found
+			else
+				exit 1
+		}' || {
+		echo "this machine's apt sources name no Debian mirror; expected one in /etc/apt/sources.list.d" >&2
+		return 1
+	}
 }
 
 # fetch_package SUITE PACKAGE: downloads the package's newest version in SUITE into the current directory, whatever
