@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Tickets: as many as configured, good for all workers and beyond a reload, and never under another policy than their own.
+# Tickets: as many as configured, good for all workers and beyond a reload and a restart, and never under another policy than their own.
 # shellcheck disable=SC2317 # functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -155,4 +155,48 @@ for version in 3 2; do
 		-cert "$dir/short.pem" -key "$dir/short.key" -cert_chain "$dir/pki/intermediate.pem"
 done
 check "the agent has counted them" [ "$(agent_status .resumed)" = $resumed ]
+
+# The keys lie in a file that nobody else can read, so sessions survive the agent.
+sessions() {
+	for version in 3 2; do
+		session "TLS 1.$version: a session before $1" lax -tls1_$version
+		cp "$dir/session" "$dir/session-$version"
+	done
+}
+
+restart() {
+	stop_agent
+	start_agent <<END
+$([ $# = 0 ] || printf '%s\n' "$@")
+$(config request ca.pem)
+END
+}
+
+check "the keys lie in a file that nobody else can read" [ "$(stat -c '%a %F' "$dir/keys")" = '600 regular file' ]
+sessions "a restart"
+cp "$dir/keys" "$dir/keys-before"
+restart
+for version in 3 2; do
+	cp "$dir/session-$version" "$dir/session"
+	resumes "TLS 1.$version: it resumes behind it" lax -tls1_$version
+done
+check "the file is the same" cmp "$dir/keys" "$dir/keys-before"
+chmod 644 "$dir/keys"
+restart
+check "a file that others may read: the log says it" agent_log_has 'key_file .*/keys: is open to group or others'
+for version in 3 2; do
+	cp "$dir/session-$version" "$dir/session"
+	does_not_resume "TLS 1.$version: and the keys are new" lax -tls1_$version
+done
+check "so is the file" [ "$(stat -c %a "$dir/keys")" = 600 ]
+refused "with other keys in it" cmp "$dir/keys" "$dir/keys-before"
+rm "$dir/keys"
+restart 'key_file = none'
+check "key_file = none: there is no file" [ ! -e "$dir/keys" ]
+sessions "a restart without it"
+restart 'key_file = none'
+for version in 3 2; do
+	cp "$dir/session-$version" "$dir/session"
+	does_not_resume "TLS 1.$version: it does not resume behind it" lax -tls1_$version
+done
 finish

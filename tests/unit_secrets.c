@@ -71,6 +71,39 @@ static void test_tls13_vectors(void)
 	}
 }
 
+/*
+ * The two secrets that follow. No RFC has a vector for them: the first secrets are RFC 8448's, and 00 01 02 .. 2f; the
+ * others were computed apart from OpenSSL, with Python's hmac: HMAC(secret, length || 11 || "tls13 traffic upd" || 00 01).
+ */
+static const struct {
+	uint16_t suite;
+	const char *secret, *next, *next_but_one;
+} update_vectors[] = {
+	{0x1301, "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
+	 "fcdfcc72725aaee48bf64e4fd8b749cdbdbab39d90da0b26e2245ca6ea167207",
+	 "68474fe58c172143d0a009a76edd231b0d934f3058588ea0852662279e54a573"},
+	{0x1303, "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
+	 "51921b8aa3001976eb401d0a4319a8516416a6c56001a357e5d162031e84f916",
+	 "6418ddd5d277cde37bfaae96363a805a95abfaa55ccd80713848de187fb082f6"},
+	{0x1302, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f",
+	 "401331b63e9d59f202e8f041042d9516f4cd7fa2e2ee14631d3b49fc340d7af37fc2c0c9f252d8036f81ec5b85cbe5db",
+	 "1fed39ab8257f49d1c0c45bfbf71ffa8525b22ea44fdbbe0f7dfff32ea98fa53864320d595ea4ab13a8292965996db9b"},
+};
+
+static void test_update_vectors(void)
+{
+	for (size_t i = 0; i < COUNT(update_vectors); i++) {
+		const struct cipher_suite *suite = cipher_suite_find(update_vectors[i].suite);
+		uint8_t secret[SECRET_MAX] = {0};
+
+		memcpy(secret, hex(update_vectors[i].secret), suite->secret_length);
+		must(secrets_update(suite, secret));
+		check_bytes(secret, hex(update_vectors[i].next), suite->secret_length, "the next secret");
+		must(secrets_update(suite, secret));
+		check_bytes(secret, hex(update_vectors[i].next_but_one), suite->secret_length, "the one behind it");
+	}
+}
+
 /* NIST CAVP, TLS 1.2 KDF, count 0 of SHA-256 and of SHA-384. */
 static const struct {
 	uint16_t suite;
@@ -378,6 +411,30 @@ static bool pair_shake_hands(struct pair *pair, const char *early)
 	       secrets_to_crypto_info(&pair->engine.secrets, &pair->tx, &pair->rx);
 }
 
+/* The peer updates its keys again and again: we read on with the next ones. */
+static void check_updates(struct pair *pair, const char *name)
+{
+	static const char text[] = "under other keys";
+	struct session_secrets *secrets = &pair->engine.secrets;
+	uint8_t *secret = secrets->server ? secrets->client_traffic : secrets->server_traffic;
+
+	for (int round = 1; round <= 3; round++) {
+		uint8_t plaintext[256], *record;
+		size_t length, update;
+		struct crypto_info rx;
+
+		must(BIO_reset(pair->from_peer) == 1);
+		must(SSL_key_update(pair->peer, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 &&
+		     SSL_write(pair->peer, text, sizeof(text)) == sizeof(text));
+		length = BIO_get_mem_data(pair->from_peer, &record);
+		update = HEADER + (record[3] << 8 | record[4]); /* KeyUpdate, under the keys before */
+		must(secrets_update(secrets->suite, secret) && secrets_tls13(&rx, secrets->suite, secret, 0));
+		check(open_record(&rx, record + update, length - update, plaintext) == sizeof(text) &&
+			      memcmp(plaintext, text, sizeof(text)) == 0,
+		      "%s: we read behind KeyUpdate %d", name, round);
+	}
+}
+
 static void test_handshake(const struct cipher_suite *suite, bool server, unsigned int tickets)
 {
 	static const char ping[] = "data right behind the handshake", pong[] = "an answer";
@@ -414,6 +471,8 @@ static void test_handshake(const struct cipher_suite *suite, bool server, unsign
 		BIO_write(pair.to_peer, record, length);
 		check(SSL_read(pair.peer, text, sizeof(text)) == sizeof(pong) && strcmp(text, pong) == 0,
 		      "%s: the peer reads what we write", name);
+		if (suite->version == TLS1_3_VERSION)
+			check_updates(&pair, name);
 	} else {
 		printf("# %s\n", pair.engine.why);
 	}
@@ -444,6 +503,7 @@ int main(void)
 	cipher_suites_assume();
 	test_tls13_vectors();
 	test_tls12_vectors();
+	test_update_vectors();
 	test_rfc8448_record();
 	test_suites();
 	return finish();

@@ -56,6 +56,9 @@ static const struct {
 	{"[ktlsd]\ndrain_timeout = 3601\n" CLIENT, ":2: drain_timeout = 3601; expected seconds, from 0 to 3600\n"},
 	{"[ktlsd]\ndrain_timeout = inf\n" CLIENT, ":2: drain_timeout = inf; expected seconds, from 0 to 3600\n"},
 	{"[ktlsd]\ninstall = both\n" CLIENT, ":2: install = both; expected auto, io_uring or setsockopt\n"},
+	{"[ktlsd]\nkey_file =\n" CLIENT, ":2: key_file = ; expected a path, or none\n"},
+	{"[ktlsd]\ntoken_lifetime = 0\n" CLIENT, ":2: token_lifetime = 0; expected seconds, from 1 to 86400\n"},
+	{"[ktlsd]\ntoken_lifetime = 86401\n" CLIENT, ":2: token_lifetime = 86401; expected seconds, from 1 to 86400\n"},
 	{"[ktlsd]\nlog_level = loud\n" CLIENT,
 	 ":2: log_level = loud; expected error, warning, notice, info or debug\n"},
 	{"[service c]\n", ":1: service \"c\" has no role; expected role = server or client\n"},
@@ -206,6 +209,8 @@ static const char every_key[] = "# a comment\n"
 				"install = setsockopt\n"
 				"log_level = debug\n"
 				"key_log_file = /tmp/k\n"
+				"key_file = /tmp/keep/keys\n"
+				"token_lifetime = 61\n"
 				"[service s.1-_X]\n"
 				"role = server\n"
 				"certificate = a.pem\n"
@@ -257,6 +262,8 @@ static void check_agent_keys(const struct settings *s)
 	check(s->install == INSTALL_SETSOCKOPT, "install");
 	check(s->log_level == LOG_DEBUG, "log_level");
 	check_text(s->key_log_file, "/tmp/k", "key_log_file");
+	check_text(s->key_file, "/tmp/keep/keys", "key_file");
+	check(s->token_lifetime == 61, "token_lifetime");
 }
 
 static void check_service_keys(const struct service_settings *s)
@@ -265,23 +272,23 @@ static void check_service_keys(const struct service_settings *s)
 
 	must(first && (second = TAILQ_NEXT(first, next)) && !TAILQ_NEXT(second, next));
 	check_text(s->name, "s.1-_X", "a service's name");
-	check(s->line == 19 && s->role == KTLSD_SERVER, "role");
+	check(s->line == 21 && s->role == KTLSD_SERVER, "role");
 	check_text(first->certificate.text, "a.pem", "certificate");
 	check_text(first->key.text, "a.key", "key");
 	check(strcmp(second->certificate.text, "b.pem") == 0 && !second->key.text, "a second certificate, without key");
-	check_list(&s->ca, "x.pem@24 y.pem@24 z.pem@25 ", "ca, over two lines");
+	check_list(&s->ca, "x.pem@26 y.pem@26 z.pem@27 ", "ca, over two lines");
 	check(s->client_certificate == CLIENT_CERTIFICATE_REQUEST, "client_certificate");
-	check_list(&s->ciphers, "A@27 B@27 ", "ciphers");
-	check_list(&s->groups, "X25519@28 ", "groups");
-	check_list(&s->alpn, "h2@29 http/1.1@29 ", "alpn");
+	check_list(&s->ciphers, "A@29 B@29 ", "ciphers");
+	check_list(&s->groups, "X25519@30 ", "groups");
+	check_list(&s->alpn, "h2@31 http/1.1@31 ", "alpn");
 	check(s->min_version == 0x0304, "min_version");
 	check(s->max_version == 0x0304, "max_version");
 	check(s->tickets == 0, "tickets");
 	check(s->timeout_ms == 250, "timeout");
 	check(s->max_handshakes == 9, "max_handshakes");
 	check(s->allow_everyone, "allow_everyone");
-	check_list(&s->allow_users, "root@36 ", "allow_users");
-	check_list(&s->allow_groups, "root@37 5@37 ", "allow_groups");
+	check_list(&s->allow_users, "root@38 ", "allow_users");
+	check_list(&s->allow_groups, "root@39 5@39 ", "allow_groups");
 }
 
 static void check_defaults(const struct service_settings *s)
@@ -308,6 +315,31 @@ static void test_every_key(void)
 	settings_free(settings);
 }
 
+static void test_key_file(void)
+{
+	static const struct {
+		const char *text, *path;
+	} files[] = {
+		{CLIENT, "/run/ktlsd/keys"},
+		{"[ktlsd]\nhandoff_socket = /tmp/deep/er/h\n" CLIENT, "/tmp/deep/er/keys"},
+		{"[ktlsd]\nhandoff_socket = h\n" CLIENT, "keys"},
+		{"[ktlsd]\nkey_file = none\n" CLIENT, NULL},
+	};
+
+	for (size_t i = 0; i < COUNT(files); i++) {
+		struct complaints complaints = {0};
+		struct settings *settings = settings_read(write_file(files[i].text), &complaints);
+		const char *path;
+
+		must(settings);
+		path = settings->key_file;
+		check(files[i].path ? path && strcmp(path, files[i].path) == 0 : !path, "key_file is %s: %s",
+		      path ? path : "none", in_one_line(files[i].text));
+		check(settings->token_lifetime == 86400, "and a token lives for a day");
+		settings_free(settings);
+	}
+}
+
 int main(void)
 {
 	cipher_suites_assume();
@@ -316,6 +348,7 @@ int main(void)
 	test_many_faults();
 	test_no_file();
 	test_every_key();
+	test_key_file();
 	unlink(write_file(""));
 	return finish();
 }

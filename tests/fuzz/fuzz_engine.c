@@ -14,7 +14,7 @@
 #include "../../userspace/agent/cipher.h"
 #include "../../userspace/agent/config.h"
 #include "../../userspace/agent/engine.h"
-#include "../../userspace/agent/ticket.h"
+#include "../../userspace/agent/keys.h"
 #include "fuzz.h"
 
 static const struct config *config;
@@ -56,7 +56,7 @@ static void prepare(void)
 	X509 *certificate;
 	FILE *file;
 
-	must(secrets_init() && tickets_init() && engine_init(NULL) && key && mkdtemp(directory), "preparation");
+	must(secrets_init() && keys_init() && engine_init(NULL) && key && mkdtemp(directory), "preparation");
 	cipher_suites_assume();
 	certificate = self_signed(key);
 	umask(077); /* a private key is to be protected */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A datagram from a caller: messages, attributes, and handoffs as the agent reads them. */
+/* A datagram from a caller: messages, attributes, and handoffs and rekeys as the agent reads them. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../userspace/agent/handoff.h"
+#include "../../userspace/agent/rekey.h"
 #include "fuzz.h"
 
 static void read_attributes(const struct ktlsd_msg_header *message, size_t body)
@@ -15,6 +17,18 @@ static void read_attributes(const struct ktlsd_msg_header *message, size_t body)
 		return;
 	while (attributes_next(&reader, &attribute))
 		attribute_text(&attribute, text, sizeof(text));
+}
+
+/* A token that was taken lies in its message, all of it. */
+static void read_rekey(const struct ktlsd_msg_header *message)
+{
+	const uint8_t *end = (const uint8_t *)message + message->length;
+	struct rekey_request request;
+	const char *why;
+
+	if (rekey_parse(&request, message, &why) == 0 &&
+	    (request.token_length > KTLSD_TOKEN_MAX || request.token + request.token_length > end))
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -34,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		read_attributes(message, sizeof(struct ktlsd_msg_hello));
 		memset(&handoff, 0, sizeof(handoff));
 		handoff_parse(&handoff, message, &why);
+		read_rekey(message);
 	}
 	return 0;
 }
@@ -42,7 +57,9 @@ size_t fuzz_seed(unsigned int number, uint8_t data[static FUZZ_INPUT_MAX])
 {
 	static uint8_t aligned[FUZZ_INPUT_MAX] __attribute__((aligned(8)));
 	struct datagram_writer datagram = {.data = aligned, .size = sizeof(aligned)};
+	static const uint8_t token[TOKEN_LENGTH];
 	struct ktlsd_msg_handoff *handoff;
+	struct ktlsd_msg_rekey *rekey;
 	struct ktlsd_msg_hello *hello;
 
 	if (number > 3)
@@ -56,6 +73,10 @@ size_t fuzz_seed(unsigned int number, uint8_t data[static FUZZ_INPUT_MAX])
 		message_text(&datagram, KTLSD_ATTR_SERVICE, "web");
 		message_text(&datagram, KTLSD_ATTR_SERVER_NAME, "a.example");
 		message_attribute(&datagram, KTLSD_ATTR_ALPN, "\2h2\10http/1.1", 12);
+		message_end(&datagram);
+		rekey = message_begin(&datagram, KTLSD_MSG_REKEY, sizeof(*rekey), number);
+		rekey->directions = number;
+		message_attribute(&datagram, KTLSD_ATTR_REKEY_TOKEN, token, sizeof(token));
 		message_end(&datagram);
 		message_begin(&datagram, KTLSD_MSG_CANCEL, sizeof(struct ktlsd_msg_header), number);
 		message_end(&datagram);

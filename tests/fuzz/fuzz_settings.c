@@ -27,7 +27,8 @@ size_t fuzz_seed(unsigned int number, uint8_t data[static FUZZ_INPUT_MAX])
 {
 	static const char *const files[] = {
 		"[ktlsd]\nhandoff_socket = /run/h\nhandoff_mode = 0660\nworkers = 4\nmax_callers = 7\n"
-		"drain_timeout = 1.5\ninstall = auto\nlog_level = debug\nuser = ktlsd\nkey_log_file = /tmp/k\n",
+		"drain_timeout = 1.5\ninstall = auto\nlog_level = debug\nuser = ktlsd\nkey_log_file = /tmp/k\n"
+		"key_file = none\ntoken_lifetime = 60\n",
 		"# comment\n[service web]\nrole = server\ncertificate = a.pem\nkey = a.key\ncertificate = b.pem\n"
 		"ca = c.pem, d.pem\nclient_certificate = require\nalpn = h2, http/1.1\ntickets = 2\ntimeout = 0.5\n",
 		"[service client]\nrole = client\nmin_version = 1.2\nmax_version = 1.3\nciphers = TLS_AES_128_GCM_SHA256\n"

@@ -76,7 +76,7 @@ static const struct {
 } fields[] = {
 	{"a reserved field of the header", FIELD(header.reserved), 1, 1, {EINVAL, "reserved", false}},
 	{"a reserved field of the body", FIELD(reserved), 1, 1, {EINVAL, "reserved", false}},
-	{"an unknown want", FIELD(want), 4, 1, {EINVAL, "unknown is wanted", false}},
+	{"an unknown want", FIELD(want), 8, 1, {EINVAL, "unknown is wanted", false}},
 	{"role 0", FIELD(role), 0, 1, {EINVAL, "role", false}},
 	{"role client without a name", FIELD(role), KTLSD_CLIENT, 1, {EINVAL, "server's name", false}},
 	{"an attribute of length 3", ATTRIBUTE(length), 3, 1, {EINVAL, "attribute's length", false}},

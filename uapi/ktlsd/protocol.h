@@ -32,7 +32,7 @@ enum ktlsd_message_type {
 	KTLSD_MSG_CHAIN = 5,	 /* agent: the peer's chain in a sealed memfd, right before the result it belongs to */
 	KTLSD_MSG_LISTEN = 6,	 /* reserved: a listening socket for the agent to accept on */
 	KTLSD_MSG_READY = 7,	 /* reserved: a ready socket from such a listener */
-	KTLSD_MSG_REKEY = 8,	 /* reserved: rekey token in, next keys and token out */
+	KTLSD_MSG_REKEY = 8,	 /* caller: rekey token in, with its socket; agent: the next keys and token */
 	KTLSD_MSG_CHALLENGE = 9, /* reserved: proof of possession */
 };
 
@@ -67,8 +67,17 @@ enum ktlsd_attribute_type {
 	KTLSD_ATTR_PEER_NOT_AFTER = 22,	 /* __s64, seconds since 1970 */
 	KTLSD_ATTR_PEER_SHA256 = 23,	 /* 32 bytes: fingerprint of the certificate */
 	KTLSD_ATTR_CHANNEL_BINDING = 24, /* 32 bytes: tls-exporter, RFC 9266 */
-	KTLSD_ATTR_REKEY_TOKEN = 25,	 /* reserved */
+
+	/* in RESULT and REKEY */
+	KTLSD_ATTR_REKEY_TOKEN = 25, /* opaque, at most KTLSD_TOKEN_MAX bytes: what the agent needs for the next keys */
+	KTLSD_ATTR_TOKEN_LIFETIME = 26, /* __u32, seconds from now on that the token is good for */
+
+	/* in the agent's REKEY: the kernel's key structure (struct tls12_crypto_info_* of <linux/tls.h>) */
+	KTLSD_ATTR_TX_KEYS = 27,
+	KTLSD_ATTR_RX_KEYS = 28,
 };
+
+#define KTLSD_TOKEN_MAX 512
 
 /* KTLSD_MSG_HELLO: the caller names the version it speaks, the agent the one it will speak and the caller's limit. */
 struct ktlsd_msg_hello {
@@ -86,6 +95,7 @@ enum ktlsd_role {
 enum ktlsd_want {
 	KTLSD_WANT_CHAIN = 1 << 0,	     /* the peer's certificates, DER, as KTLSD_MSG_CHAIN */
 	KTLSD_WANT_CHANNEL_BINDING = 1 << 1, /* KTLSD_ATTR_CHANNEL_BINDING */
+	KTLSD_WANT_TOKEN = 1 << 2, /* KTLSD_ATTR_REKEY_TOKEN, with TLS 1.3 on a kernel that can replace keys */
 };
 
 /* KTLSD_MSG_HANDOFF; attributes may follow. Unknown wants, roles and attributes are refused, not ignored. */
@@ -126,6 +136,25 @@ struct ktlsd_msg_result {
 	__u16 group;	     /* IANA supported group, 0 none */
 	__u8 alert_sent;     /* AlertDescription (RFC 8446 §6) or KTLSD_NO_ALERT */
 	__u8 alert_received; /* likewise */
+};
+
+enum ktlsd_direction {
+	KTLSD_TX = 1 << 0, /* what we send */
+	KTLSD_RX = 1 << 1, /* what we receive */
+};
+
+/*
+ * KTLSD_MSG_REKEY, caller: the keys that follow the ones in the socket now (RFC 8446 §7.2), for the directions named. Takes
+ * one descriptor of the datagram, the connection's own: the agent compares its keys with the token, so that a token is good
+ * for one connection and for one step. REKEY_TOKEN follows. No directions: only a fresh token is wanted.
+ *
+ * KTLSD_MSG_REKEY, agent: error 0, then TX_KEYS and RX_KEYS as asked for, REKEY_TOKEN and TOKEN_LIFETIME follow. The caller
+ * sets these keys, each once, and uses the new token from then on. Else a positive errno and ERROR; nothing has changed.
+ */
+struct ktlsd_msg_rekey {
+	struct ktlsd_msg_header header;
+	__u32 directions; /* enum ktlsd_direction; agent: as asked for */
+	__u32 error;	  /* agent; caller: 0 */
 };
 
 /* KTLSD_MSG_CHAIN: one descriptor comes with it, a sealed memfd: (__u32 length, DER)*, leaf first, unpadded. */

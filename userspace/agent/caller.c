@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,6 +80,7 @@ bool caller_new(struct door_state *door, int fd)
 	caller->fd = fd;
 	TAILQ_INIT(&caller->open);
 	TAILQ_INIT(&caller->answers);
+	TAILQ_INIT(&caller->rekeys);
 	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
 	if (why) {
 		turn_away(fd, why);
@@ -132,13 +134,18 @@ static unsigned int take_descriptors(struct msghdr *message, int descriptors[sta
 	return count;
 }
 
-static unsigned int count_handoffs(struct datagram_reader datagram)
+static bool takes_descriptor(const struct ktlsd_msg_header *message)
+{
+	return message->type == KTLSD_MSG_HANDOFF || message->type == KTLSD_MSG_REKEY;
+}
+
+static unsigned int count_takers(struct datagram_reader datagram)
 {
 	const struct ktlsd_msg_header *message;
 	unsigned int count = 0;
 
 	while ((message = message_next(&datagram)))
-		count += message->type == KTLSD_MSG_HANDOFF;
+		count += takes_descriptor(message);
 	return count;
 }
 
@@ -149,7 +156,7 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		break_off(caller, EPROTO, "the first message is not HELLO");
 		return;
 	}
-	if (message->reserved && message->type != KTLSD_MSG_HANDOFF) { /* that of a handoff is refused with it */
+	if (message->reserved && !takes_descriptor(message)) { /* that of the others is refused with them */
 		break_off(caller, EPROTO, "a reserved field is not zero");
 		return;
 	}
@@ -159,6 +166,9 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		return;
 	case KTLSD_MSG_HANDOFF:
 		intake_take(caller, message, descriptors[(*taken)++]);
+		return;
+	case KTLSD_MSG_REKEY:
+		rekey_take(caller, message, descriptors[(*taken)++]);
 		return;
 	case KTLSD_MSG_CANCEL:
 		intake_cancel(caller, false, message->cookie);
@@ -180,8 +190,9 @@ static void take_datagram(struct caller *caller, size_t length)
 		break_off(caller, EMSGSIZE, "the datagram is longer than KTLSD_DATAGRAM_MAX");
 	else if (caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
-	else if (count_handoffs(datagram) != count)
-		break_off(caller, EBADMSG, "handoffs and descriptors in the datagram are not equal in number");
+	else if (count_takers(datagram) != count)
+		break_off(caller, EBADMSG,
+			  "handoffs and rekeys, and descriptors, in the datagram are not equal in number");
 	while (!caller->leaving && (message = message_next(&datagram)))
 		take_message(caller, message, descriptors, &taken);
 	if (datagram.offset < datagram.length)
@@ -218,6 +229,21 @@ static void write_hello(struct caller *caller, struct datagram_writer *datagram)
 	hello->max_in_flight = caller->door->worker->config->settings->max_handshakes_per_caller;
 	message_end(datagram);
 	caller->hello_due = false;
+}
+
+/* Before the results: their connections stand still. */
+static void write_rekeys(struct caller *caller, struct datagram_writer *datagram)
+{
+	struct rekey *rekey;
+
+	while ((rekey = TAILQ_FIRST(&caller->rekeys))) {
+		caller->keys_in_out = true;
+		if (!rekey_write(rekey, datagram))
+			return;
+		TAILQ_REMOVE(&caller->rekeys, rekey, entry);
+		caller->answer_count--;
+		rekey_free(rekey);
+	}
 }
 
 static void write_answers(struct caller *caller, struct datagram_writer *datagram)
@@ -259,6 +285,7 @@ static void send_answers(struct caller *caller)
 
 	if (caller->hello_due)
 		write_hello(caller, &datagram);
+	write_rekeys(caller, &datagram);
 	write_answers(caller, &datagram);
 	caller->sent_part = (struct iovec){caller->out, datagram.length};
 	caller->sent = (struct msghdr){.msg_iov = &caller->sent_part, .msg_iovlen = 1};
@@ -275,6 +302,7 @@ static void send_answers(struct caller *caller)
 static void part(struct caller *caller)
 {
 	struct handoff *handoff;
+	struct rekey *rekey;
 
 	caller->gone = true;
 	if (caller->receiving || caller->sending)
@@ -285,6 +313,21 @@ static void part(struct caller *caller)
 		caller->answer_count--;
 		intake_free(handoff);
 	}
+	while ((rekey = TAILQ_FIRST(&caller->rekeys))) {
+		TAILQ_REMOVE(&caller->rekeys, rekey, entry);
+		caller->answer_count--;
+		rekey_free(rekey);
+	}
+}
+
+static void sent(struct caller *caller)
+{
+	caller->sending = false;
+	while (caller->sent_descriptor_count > 0)
+		close(caller->sent_descriptors[--caller->sent_descriptor_count]);
+	if (caller->keys_in_out)
+		OPENSSL_cleanse(caller->out, sizeof(caller->out));
+	caller->keys_in_out = false;
 }
 
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
@@ -298,9 +341,7 @@ static void complete(struct completion *completion, unsigned int operation, int 
 		if (result >= 0) /* an empty datagram, too, may carry descriptors */
 			take_datagram(caller, result);
 	} else {
-		caller->sending = false;
-		while (caller->sent_descriptor_count > 0)
-			close(caller->sent_descriptors[--caller->sent_descriptor_count]);
+		sent(caller);
 	}
 	if (result <= 0 && !caller->gone)
 		part(caller);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "handoff.h"
+#include "rekey.h"
 
 #define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
 #define USER_HANGING_MAX 128	/* descriptors whose closing hangs; callers of a user who has more are thrown out */
@@ -31,8 +32,10 @@ struct caller {
 	bool gone;	/* it left, or was thrown out */
 	bool leaving;	/* it broke the protocol: it gets its answers, then it is thrown out */
 	bool receiving, sending;
-	unsigned int open_count, answer_count, hanging;
+	bool keys_in_out; /* session keys: to be wiped once they are sent */
+	unsigned int open_count, answer_count /* of both kinds */, hanging;
 	struct handoff_list open, answers;
+	struct rekey_list rekeys; /* answers, too */
 	struct msghdr received, sent;
 	struct iovec received_part, sent_part;
 	int sent_descriptors[KTLSD_DATAGRAM_DESCRIPTORS];

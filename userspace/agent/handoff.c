@@ -6,7 +6,7 @@
 #include "handoff.h"
 #include "peer.h"
 
-#define KNOWN_WANTS (KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING)
+#define KNOWN_WANTS (KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING | KTLSD_WANT_TOKEN)
 
 /* (length, name)* with no empty name (RFC 7301 §3.1). */
 static bool take_alpn(struct handshake *hs, const struct attribute *attribute)
@@ -99,6 +99,14 @@ static void write_chain(struct handoff *handoff, struct datagram_writer *datagra
 		close(fd);
 }
 
+static void write_token(const struct handshake *hs, struct datagram_writer *datagram)
+{
+	const uint32_t lifetime = hs->config->settings->token_lifetime;
+
+	message_attribute(datagram, KTLSD_ATTR_REKEY_TOKEN, hs->token, sizeof(hs->token));
+	message_attribute(datagram, KTLSD_ATTR_TOKEN_LIFETIME, &lifetime, sizeof(lifetime));
+}
+
 static void write_outcome(const struct handshake *hs, struct datagram_writer *datagram)
 {
 	const struct outcome *outcome = &hs->outcome;
@@ -111,6 +119,8 @@ static void write_outcome(const struct handshake *hs, struct datagram_writer *da
 	if (hs->want & KTLSD_WANT_CHANNEL_BINDING && hs->error == 0)
 		message_attribute(datagram, KTLSD_ATTR_CHANNEL_BINDING, outcome->channel_binding,
 				  sizeof(outcome->channel_binding));
+	if (hs->has_token && hs->error == 0)
+		write_token(hs, datagram);
 }
 
 bool handoff_write_result(struct handoff *handoff, struct datagram_writer *datagram, int *chain_fd)

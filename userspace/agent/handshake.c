@@ -131,6 +131,27 @@ static void submit_install(struct handshake *hs)
 	ring_last(sqe, tag(hs, OP_INSTALLED));
 }
 
+/* What a later KeyUpdate starts from goes to who asked for it: here it is forgotten in a moment. */
+static void seal_token(struct handshake *hs)
+{
+	const struct session_secrets *secrets = &hs->engine.secrets;
+	struct token token;
+
+	if (!(hs->want & KTLSD_WANT_TOKEN) || secrets->suite->version != TLS1_3_VERSION || !install_can_replace())
+		return;
+	token = (struct token){
+		.suite = secrets->suite,
+		.role = hs->role,
+		.connection_id = hs->connection_id,
+		.expires = time(NULL) + hs->config->settings->token_lifetime,
+	};
+	snprintf(token.service, sizeof(token.service), "%s", hs->service->name);
+	memcpy(token.client.secret, secrets->client_traffic, SECRET_MAX);
+	memcpy(token.server.secret, secrets->server_traffic, SECRET_MAX);
+	hs->has_token = token_seal(&token, hs->token);
+	OPENSSL_cleanse(&token, sizeof(token));
+}
+
 /* The last point at which TLS can fail; from here on only the kernel can. */
 static void install(struct handshake *hs)
 {
@@ -142,6 +163,7 @@ static void install(struct handshake *hs)
 		return;
 	}
 	keys->max_payload = hs->outcome.max_fragment;
+	seal_token(hs);
 	engine_stop(&hs->engine);
 	hs->state = HANDSHAKE_INSTALL;
 	submit_install(hs);

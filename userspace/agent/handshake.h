@@ -22,6 +22,7 @@
 #include "engine.h"
 #include "install.h"
 #include "ring.h"
+#include "token.h"
 #include "worker.h"
 
 #define HANDSHAKE_INPUT 4096 /* OpenSSL keeps what is left of a longer record */
@@ -85,6 +86,8 @@ struct handshake {
 	int error;    /* 0 or positive errno */
 	bool refused; /* the socket was not touched */
 	struct outcome outcome;
+	bool has_token;
+	uint8_t token[TOKEN_LENGTH];
 };
 
 /* Takes over fd, the config reference and the admission. The answer may come before this returns. */

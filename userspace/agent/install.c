@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "../lib/probe.h"
 #include "install.h"
 #include "log.h"
 #include "trial.h"
@@ -17,6 +18,7 @@
 #endif
 
 static enum install_way chosen;
+static bool can_replace;
 static char ulp_name[] = "tls";
 
 bool install_init(enum install_way way)
@@ -24,6 +26,7 @@ bool install_init(enum install_way way)
 	bool ring = way != INSTALL_SETSOCKOPT && trial_linked_commands();
 
 	chosen = ring ? INSTALL_IO_URING : INSTALL_SETSOCKOPT;
+	can_replace = ktls_probe_rekey();
 	if (way == INSTALL_IO_URING && !ring) {
 		log_line(
 			LOG_ERR,
@@ -37,6 +40,11 @@ bool install_init(enum install_way way)
 enum install_way install_way(void)
 {
 	return chosen;
+}
+
+bool install_can_replace(void)
+{
+	return can_replace;
 }
 
 static void add(struct io_uring *ring, int fd, int level, int option, void *value, int length, uint64_t user_data)

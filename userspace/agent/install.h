@@ -24,6 +24,9 @@ struct session_keys {
 bool install_init(enum install_way way);
 enum install_way install_way(void);
 
+/* Whether the kernel takes other keys for a TLS 1.3 socket that has some (Linux 6.14). */
+bool install_can_replace(void);
+
 /* The "tls" ULP, which only a fully open connection takes: as early as possible (net/tls/tls_main.c, tls_init). */
 void install_prepare_ulp(struct io_uring *ring, int fd, uint64_t user_data);
 int install_complete_ulp(int fd); /* 0 or -errno */

@@ -18,9 +18,10 @@
 #include "admission.h"
 #include "control.h"
 #include "doors.h"
+#include "keys.h"
 #include "log.h"
 #include "protect.h"
-#include "ticket.h"
+#include "token.h"
 #include "worker.h"
 
 #define DEFAULT_CONFIG "/etc/ktlsd/ktlsd.conf"
@@ -100,11 +101,11 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 {
 	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
 	    differ(old->control_group.text, new->control_group.text) || differ(old->user.text, new->user.text) ||
-	    differ(old->key_log_file, new->key_log_file) || old->handoff_mode != new->handoff_mode ||
-	    old->workers != new->workers || old->install != new->install)
+	    differ(old->key_log_file, new->key_log_file) || differ(old->key_file, new->key_file) ||
+	    old->handoff_mode != new->handoff_mode || old->workers != new->workers || old->install != new->install)
 		log_line(
 			LOG_WARNING,
-			"%s: the sockets, control_group, user, workers, install and key_log_file change with a restart only",
+			"%s: the sockets, control_group, user, workers, install, key_file and key_log_file change with a restart only",
 			new->file);
 }
 
@@ -205,20 +206,16 @@ static void drain(const struct agent *agent, int signals)
 static void obey(struct agent *agent, int signals, int control)
 {
 	struct pollfd orders[] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
-	time_t rotated = time(NULL);
 
 	for (;;) {
 		struct signalfd_siginfo signal;
 		struct complaints complaints = {0};
 
-		if (poll(orders, 2, agent->retired ? 1000 : TICKET_KEY_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
+		if (poll(orders, 2, agent->retired ? 1000 : KEYS_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
 			log_fatal("poll: %s", strerror(errno));
 		free_retired(agent);
-		if (time(NULL) - rotated >= TICKET_KEY_LIFETIME) {
-			rotated = time(NULL);
-			if (!tickets_rotate())
-				log_line(LOG_ERR, "no random numbers for new ticket keys; the old ones stay");
-		}
+		if (keys_due(time(NULL)) && !keys_rotate(time(NULL)))
+			log_line(LOG_ERR, "no random numbers for new keys; the old ones stay");
 		if (orders[1].revents)
 			control_serve(control, agent);
 		if (!orders[0].revents || read(signals, &signal, sizeof(signal)) != sizeof(signal))
@@ -291,8 +288,8 @@ static bool start_workers(struct config *config)
 
 static bool prepare_tls(void)
 {
-	if (!secrets_init() || !tickets_init()) {
-		log_line(LOG_ERR, "OpenSSL lacks a key derivation or random numbers (%s)",
+	if (!secrets_init() || !token_init() || !keys_init()) {
+		log_line(LOG_ERR, "OpenSSL lacks a key derivation, AES-256-GCM or random numbers (%s)",
 			 OpenSSL_version(OPENSSL_VERSION));
 		return false;
 	}
@@ -322,6 +319,8 @@ static int serve(const char *file)
 	log_set_level(settings->log_level);
 	if (!install_init(settings->install) || !engine_init(settings->key_log_file) || !open_doors(settings))
 		return EXIT_FAILURE;
+	if (settings->key_file)
+		keys_keep_in(settings->key_file, time(NULL));
 	control = control_open(settings);
 	if (control < 0 || !protect_drop_privileges(&settings->user))
 		return EXIT_FAILURE;

@@ -88,6 +88,17 @@ bool secrets_tls13(struct crypto_info *crypto, const struct cipher_suite *suite,
 	return done;
 }
 
+bool secrets_update(const struct cipher_suite *suite, uint8_t secret[static SECRET_MAX])
+{
+	uint8_t next[SECRET_MAX] = {0};
+	bool done = expand_label(suite, secret, "traffic upd", next, suite->secret_length);
+
+	if (done)
+		memcpy(secret, next, sizeof(next));
+	OPENSSL_cleanse(next, sizeof(next));
+	return done;
+}
+
 bool secrets_tls12(struct crypto_info *client_write, struct crypto_info *server_write, const struct cipher_suite *suite,
 		   const uint8_t master[static SECRET_MAX], const uint8_t client_random[static RANDOM_LENGTH],
 		   const uint8_t server_random[static RANDOM_LENGTH], uint64_t client_seq, uint64_t server_seq)

@@ -48,6 +48,9 @@ bool secrets_to_crypto_info(const struct session_secrets *secrets, struct crypto
 bool secrets_tls13(struct crypto_info *crypto, const struct cipher_suite *suite,
 		   const uint8_t secret[static SECRET_MAX], uint64_t rec_seq);
 
+/* TLS 1.3: application_traffic_secret_N becomes N + 1, in place (RFC 8446 §7.2). */
+bool secrets_update(const struct cipher_suite *suite, uint8_t secret[static SECRET_MAX]);
+
 /* TLS 1.2: both directions from the master secret (RFC 5246 §6.3). */
 bool secrets_tls12(struct crypto_info *client_write, struct crypto_info *server_write, const struct cipher_suite *suite,
 		   const uint8_t master[static SECRET_MAX], const uint8_t client_random[static RANDOM_LENGTH],

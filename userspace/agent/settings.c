@@ -9,6 +9,7 @@
 
 #include <ktlsd/protocol.h>
 
+#include "keys.h"
 #include "log.h"
 #include "settings.h"
 
@@ -202,6 +203,8 @@ static const struct key agent_keys[] = {
 	{"install", set_word, AGENT(install), 0, 0, install_words, "auto, io_uring or setsockopt"},
 	{"log_level", set_word, AGENT(log_level), 0, 0, level_words, "error, warning, notice, info or debug"},
 	{"key_log_file", set_string, AGENT(key_log_file), 0, 0, NULL, "a path"},
+	{"key_file", set_string, AGENT(key_file), 0, 0, NULL, "a path, or none"},
+	{"token_lifetime", set_number, AGENT(token_lifetime), 1, 2 * KEYS_LIFETIME, NULL, "seconds, from 1 to 86400"},
 	{0},
 };
 
@@ -351,8 +354,23 @@ static struct settings *defaults(const char *file)
 	settings->max_handshakes_per_peer = 4096;
 	settings->drain_timeout_ms = 10000;
 	settings->log_level = LOG_INFO;
+	settings->token_lifetime = 2 * KEYS_LIFETIME;
 	TAILQ_INIT(&settings->services);
 	return settings;
+}
+
+/* The default: beside the handoff socket, which is on a tmpfs. */
+static void complete_key_file(struct settings *settings)
+{
+	const char *slash = strrchr(settings->handoff_socket, '/');
+	int length = slash ? slash + 1 - settings->handoff_socket : 0;
+
+	if (!settings->key_file && asprintf(&settings->key_file, "%.*skeys", length, settings->handoff_socket) < 0)
+		log_fatal("out of memory");
+	if (strcmp(settings->key_file, "none") != 0)
+		return;
+	free(settings->key_file);
+	settings->key_file = NULL;
 }
 
 static void check(const struct settings *settings, struct complaints *complaints)
@@ -406,6 +424,7 @@ struct settings *settings_read(const char *file, struct complaints *complaints)
 			 "neither a section nor a value; expected [section], key = value or # comment");
 	else if (bad < 0)
 		complain(complaints, 0, "out of memory");
+	complete_key_file(reading.settings);
 	check(reading.settings, complaints);
 	if (complaints->count) {
 		settings_free(reading.settings);
@@ -461,5 +480,6 @@ void settings_free(struct settings *settings)
 	free(settings->control_group.text);
 	free(settings->user.text);
 	free(settings->key_log_file);
+	free(settings->key_file);
 	free(settings);
 }

@@ -60,6 +60,8 @@ struct settings {
 	unsigned int install; /* enum install_way */
 	unsigned int log_level;
 	char *key_log_file;
+	char *key_file;		     /* NULL: none */
+	unsigned int token_lifetime; /* seconds */
 	TAILQ_HEAD(, service_settings) services;
 };
 

@@ -2,39 +2,10 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <stdatomic.h>
 #include <string.h>
 
+#include "keys.h"
 #include "ticket.h"
-
-struct ticket_key {
-	uint8_t name[16];
-	uint8_t aes[32];
-	uint8_t hmac[32];
-};
-
-/* Two generations are in use, the third slot is the one that a rotation writes, so no reader ever sees half a key. */
-#define SLOTS 3
-static struct ticket_key keys[SLOTS];
-static _Atomic unsigned int generation;
-
-bool tickets_rotate(void)
-{
-	unsigned int next = atomic_load(&generation) + 1;
-	struct ticket_key *key = &keys[next % SLOTS];
-
-	if (RAND_bytes(key->name, sizeof(key->name)) != 1 || RAND_priv_bytes(key->aes, sizeof(key->aes)) != 1 ||
-	    RAND_priv_bytes(key->hmac, sizeof(key->hmac)) != 1)
-		return false;
-	atomic_store(&generation, next);
-	return true;
-}
-
-/* Twice: the slot of the previous generation, too, holds a random key rather than zeroes. */
-bool tickets_init(void)
-{
-	return tickets_rotate() && tickets_rotate();
-}
 
 static bool set_mac_key(EVP_MAC_CTX *mac, const struct ticket_key *key)
 {
@@ -47,9 +18,9 @@ static bool set_mac_key(EVP_MAC_CTX *mac, const struct ticket_key *key)
 	return EVP_MAC_CTX_set_params(mac, parameters) == 1;
 }
 
-static int seal(unsigned int current, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+static int seal(uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
-	const struct ticket_key *key = &keys[current % SLOTS];
+	const struct ticket_key *key = &keys_of(keys_newest())->ticket;
 
 	if (RAND_bytes(iv, 16) != 1 || EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv) != 1 ||
 	    !set_mac_key(mac, key))
@@ -58,13 +29,12 @@ static int seal(unsigned int current, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX
 	return 1;
 }
 
-static int unseal(unsigned int current, const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher,
-		  EVP_MAC_CTX *mac)
+static int unseal(const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
-	unsigned int age;
+	unsigned int newest = keys_newest(), age;
 
-	for (age = 0; age < 2; age++) {
-		const struct ticket_key *key = &keys[(current - age) % SLOTS];
+	for (age = 0; age < KEYS_TICKETS_OPEN; age++) {
+		const struct ticket_key *key = &keys_of(newest - age)->ticket;
 
 		if (memcmp(key->name, name, sizeof(key->name)) != 0)
 			continue;
@@ -77,10 +47,8 @@ static int unseal(unsigned int current, const uint8_t *name, const uint8_t *iv, 
 
 static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
-	unsigned int current = atomic_load(&generation);
-
 	(void)ssl;
-	return encrypt ? seal(current, name, iv, cipher, mac) : unseal(current, name, iv, cipher, mac);
+	return encrypt ? seal(name, iv, cipher, mac) : unseal(name, iv, cipher, mac);
 }
 
 /* Resumption never weakens a policy: a peer whose certificate has expired since goes through a full handshake. */
@@ -104,5 +72,5 @@ void tickets_use(SSL_CTX *context)
 {
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(context, choose_key);
 	SSL_CTX_set_session_ticket_cb(context, NULL, accept_ticket, NULL);
-	SSL_CTX_set_timeout(context, TICKET_KEY_LIFETIME);
+	SSL_CTX_set_timeout(context, KEYS_LIFETIME);
 }

@@ -117,6 +117,34 @@ int ktls_probe(const struct ktls_cipher *cipher)
 	return err;
 }
 
+static int replace_keys(const struct ktls_cipher *cipher)
+{
+	int fd = ktls_probe_socket(), err = fd;
+	uint8_t generation;
+
+	for (generation = 0; fd >= 0 && generation < 2; generation++) {
+		err = ktls_probe_install(fd, cipher, TLS_TX, generation);
+		if (err == 0)
+			err = ktls_probe_install(fd, cipher, TLS_RX, generation);
+		if (err == 0)
+			err = ktls_probe_echo(fd);
+		if (err < 0)
+			break;
+	}
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+bool ktls_probe_rekey(void)
+{
+	for (size_t i = 0; i < ktls_cipher_count; i++) {
+		if (ktls_ciphers[i].version == TLS_1_3_VERSION && replace_keys(&ktls_ciphers[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool ktls_probe_max_payload(void)
 {
 	uint16_t limit = 512;

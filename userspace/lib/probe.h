@@ -38,6 +38,9 @@ int ktls_probe_echo(int fd);
 /* All of it for one cipher, both directions. 0 or -errno. */
 int ktls_probe(const struct ktls_cipher *cipher);
 
+/* Whether keys of a TLS 1.3 socket can be replaced, as a KeyUpdate asks (Linux 6.14). */
+bool ktls_probe_rekey(void);
+
 /* Whether the size of records can be limited (TLS_TX_MAX_PAYLOAD_LEN, Linux 6.19). */
 bool ktls_probe_max_payload(void);
 
