@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "ktlsd.h"
+#include "receive.h"
 #include "unit.h"
 
 #define PATIENCE_MS 5000
@@ -253,7 +254,7 @@ static ssize_t receive_patiently(struct test *test, void *data, size_t size)
 	ssize_t n;
 
 	do {
-		n = ktlsd_recv(test->fd, data, size, 0, NULL);
+		n = receive_once(test->fd, data, size, 0);
 	} while (n == -EAGAIN && test->nonblocking && poll(&readable, 1, PATIENCE_MS) == 1);
 	return n;
 }

@@ -6,6 +6,24 @@
 
 start 'workers = 1'
 cases messages
+cases rekeys
+stop
+
+start 'workers = 1' 'token_lifetime = 1'
+cases rekeys lapse
+stop
+
+start
+cases rekeys gone "sed -i '/service small/,/^max_handshakes/d' $agent_config && ktlsctl reload"
+stop
+
+start
+hostile_client rekeys restart >"$dir/cases" 2>&1 </dev/null &
+rekeyer=$!
+wait "$agent" 2>/dev/null
+start
+wait $rekeyer
+take_cases $? rekeys
 stop
 
 start 'workers = 1'

@@ -15,13 +15,11 @@ static const struct {
 	const char *name;
 	cases *run;
 } sets[] = {
-	{"messages", messages}, {"descriptors", descriptors},
-	{"hang", hang},		{"authority", authority},
-	{"peers", peers},	{"relays", relays},
-	{"options", options},	{"callers", callers},
-	{"chain", chain},	{"killed", killed},
-	{"limits", limits},	{"slow", slow},
-	{"drain", drain},	{"held", held},
+	{"messages", messages}, {"rekeys", rekeys},	  {"descriptors", descriptors},
+	{"hang", hang},		{"authority", authority}, {"peers", peers},
+	{"relays", relays},	{"options", options},	  {"callers", callers},
+	{"chain", chain},	{"killed", killed},	  {"limits", limits},
+	{"slow", slow},		{"drain", drain},	  {"held", held},
 	{"many", many},
 };
 

@@ -19,6 +19,7 @@
 
 #include "kselftest_harness.h"
 #include "ktlsd.h"
+#include "receive.h"
 
 #define MOST 300000
 #define PATIENCE_MS 5000
@@ -132,7 +133,7 @@ static ssize_t carry(int from, int to, size_t length, ssize_t (*send_some)(int f
 		if (n < 0 && errno != EAGAIN)
 			return -errno;
 		out += n > 0 ? n : 0;
-		n = ktlsd_recv(to, received + in, sizeof(received) - in, MSG_DONTWAIT, NULL);
+		n = receive_once(to, received + in, sizeof(received) - in, MSG_DONTWAIT);
 		if (n == -EAGAIN && !wait_until(to, POLLIN))
 			return -ETIME;
 		if (n <= 0 && n != -EAGAIN)
@@ -171,20 +172,6 @@ static ssize_t by_splice(int fd, size_t offset, size_t left)
 	if (write(fds[1], sent + offset, size) != (ssize_t)size)
 		return -1;
 	return splice(fds[0], NULL, fd, NULL, size, 0);
-}
-
-static bool send_control(int fd, uint8_t type, const void *data, size_t size)
-{
-	struct iovec iov = {.iov_base = (void *)data, .iov_len = size};
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(1)];
-	} control = {.header = {.cmsg_level = SOL_TLS, .cmsg_type = TLS_SET_RECORD_TYPE, .cmsg_len = CMSG_LEN(1)}};
-	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-
-	*CMSG_DATA(&control.header) = type;
-	return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
 /* ---- every suite, either end sending ---- */
@@ -283,56 +270,10 @@ TEST_F(tls, byte_after_byte)
 {
 	ASSERT_EQ(500, by_send(self->from, 0, 500));
 	for (int i = 0; i < 500; i++) {
-		ASSERT_EQ(1, ktlsd_recv(self->to, received + i, 1, 0, NULL));
+		ASSERT_EQ(1, receive_once(self->to, received + i, 1, 0));
 	}
 	EXPECT_EQ(0, memcmp(sent, received, 500));
-	EXPECT_EQ(-EAGAIN, ktlsd_recv(self->to, received, 1, MSG_DONTWAIT, NULL));
-}
-
-TEST_F(tls, close_notify)
-{
-	uint8_t alert = 1;
-
-	ASSERT_EQ(100, carry(self->from, self->to, 100, by_send));
-	ASSERT_EQ(0, ktlsd_send_close_notify(self->from));
-	EXPECT_EQ(0, ktlsd_recv(self->to, received, sizeof(received), 0, &alert));
-	EXPECT_EQ(KTLSD_NO_ALERT, alert);
-	/* The other direction stays open (RFC 8446 §6.1). */
-	EXPECT_EQ(100, carry(self->to, self->from, 100, by_send));
-}
-
-TEST_F(tls, close_notify_into_one_byte)
-{
-	ASSERT_EQ(0, ktlsd_send_close_notify(self->from));
-	EXPECT_EQ(0, ktlsd_recv(self->to, received, 1, 0, NULL));
-}
-
-TEST_F(tls, cut)
-{
-	ASSERT_EQ(100, by_send(self->from, 0, 100));
-	shutdown(self->from, SHUT_WR);
-	EXPECT_EQ(100, ktlsd_recv(self->to, received, 100, 0, NULL));
-	EXPECT_EQ(-ECONNABORTED, ktlsd_recv(self->to, received, 1, 0, NULL));
-}
-
-TEST_F(tls, alert)
-{
-	uint8_t alert = 1;
-
-	ASSERT_TRUE(send_control(self->from, 21, "\2\x50", 2));
-	EXPECT_EQ(-EPROTO, ktlsd_recv(self->to, received, sizeof(received), 0, &alert));
-	EXPECT_EQ(80, alert);
-}
-
-TEST_F(tls, skips_handshake_messages)
-{
-	static const uint8_t ticket[600] = {4, 0, 2, 84};
-
-	ASSERT_TRUE(send_control(self->from, 22, ticket, sizeof(ticket)));
-	ASSERT_EQ(100, by_send(self->from, 0, 100));
-	EXPECT_EQ(10, ktlsd_recv(self->to, received, 10, 0, NULL));
-	EXPECT_EQ(90, ktlsd_recv(self->to, received + 10, 100, 0, NULL));
-	EXPECT_EQ(0, memcmp(sent, received, 100));
+	EXPECT_EQ(-EAGAIN, receive_once(self->to, received, 1, MSG_DONTWAIT));
 }
 
 /* ---- sequence numbers ---- */
@@ -405,7 +346,7 @@ TEST_F(sequence, numbers)
 	EXPECT_LE(first, sequence_of(c->client, TLS_RX));
 	EXPECT_GE(first + tickets, sequence_of(c->client, TLS_RX));
 	ASSERT_EQ(1, by_send(c->server, 0, 1));
-	ASSERT_EQ(1, ktlsd_recv(c->client, received, 1, 0, NULL));
+	ASSERT_EQ(1, receive_once(c->client, received, 1, 0));
 	EXPECT_EQ(first + tickets + 1, sequence_of(c->server, TLS_TX));
 	EXPECT_EQ(first + tickets + 1, sequence_of(c->client, TLS_RX));
 }

@@ -85,6 +85,7 @@ static void print_result(const struct ktlsd_result *result)
 int main(int argc, char **argv)
 {
 	struct ktlsd_handoff *handoff;
+	struct ktlsd_stream *stream;
 	struct ktlsd_result *result;
 	struct ktlsd *agent;
 	int fd;
@@ -93,15 +94,15 @@ int main(int argc, char **argv)
 	fd = accept(listen_somewhere(), NULL, NULL);
 	handoff = ktlsd_get_handoff(agent);
 	ktlsd_prep_server(handoff, fd, argv[1]);
-	handoff->want = KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
+	handoff->want |= KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
 	must(ktlsd_submit(agent) == 1 && ktlsd_wait_result(agent, &result, PATIENCE_MS) == 0);
 	print_result(result);
 	if (result->error == 0) {
-		must(write(fd, "hello\n", 6) == 6);
-		ktlsd_send_close_notify(fd);
-		shutdown(fd, SHUT_WR);
-		while (ktlsd_recv(fd, (char[512]){0}, 512, 0, NULL) > 0)
+		must(ktlsd_stream_new(&stream, fd, agent, result) == 0);
+		must(ktlsd_stream_send(stream, "hello\n", 6, 0) == 6 && ktlsd_stream_shutdown(stream) == 0);
+		while (ktlsd_stream_recv(stream, (char[512]){0}, 512, 0) > 0)
 			;
+		ktlsd_stream_free(stream);
 	}
 	ktlsd_close(agent);
 	return 0;

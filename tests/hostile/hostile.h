@@ -53,6 +53,7 @@ struct answer {
 	unsigned int type, error, flags;
 	uint64_t cookie;
 	char why[256];
+	const struct ktlsd_msg_header *message; /* until the next one */
 };
 
 void wire_open(struct wire *wire);  /* connects */
@@ -99,7 +100,7 @@ bool good_handshake(void);
 /* ---- sets of cases ---- */
 
 typedef void cases(int argc, char **argv);
-cases messages, descriptors, hang, authority, peers, relays, options, callers, chain, killed, limits, slow, drain, held,
-	many;
+cases messages, rekeys, descriptors, hang, authority, peers, relays, options, callers, chain, killed, limits, slow,
+	drain, held, many;
 
 #endif

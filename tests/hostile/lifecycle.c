@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../receive.h"
 #include "hostile.h"
 
 #define CROWD 100
@@ -115,8 +116,8 @@ static bool belong_together(struct pair pair)
 {
 	char data[8] = "";
 
-	return send(pair.client, "there", 5, MSG_NOSIGNAL) == 5 && ktlsd_recv(pair.server, data, 8, 0, NULL) == 5 &&
-	       send(pair.server, "back", 4, MSG_NOSIGNAL) == 4 && ktlsd_recv(pair.client, data, 8, 0, NULL) == 4;
+	return send(pair.client, "there", 5, MSG_NOSIGNAL) == 5 && receive_once(pair.server, data, 8, 0) == 5 &&
+	       send(pair.server, "back", 4, MSG_NOSIGNAL) == 4 && receive_once(pair.client, data, 8, 0) == 4;
 }
 
 /* Both ends of DEPTH connections at a time; they stay open if open is not NULL. */

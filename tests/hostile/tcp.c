@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../receive.h"
 #include "hostile.h"
 
 #define PATIENCE 10000 /* ms that a handshake without harm may take on a slow machine */
@@ -133,7 +134,7 @@ static bool receives(int fd, const char *text)
 {
 	char buffer[64] = "";
 
-	return ktlsd_recv(fd, buffer, sizeof(buffer) - 1, 0, NULL) == (ssize_t)strlen(text) &&
+	return receive_once(fd, buffer, sizeof(buffer) - 1, 0) == (ssize_t)strlen(text) &&
 	       strcmp(buffer, text) == 0;
 }
 

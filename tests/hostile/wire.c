@@ -61,16 +61,20 @@ int wire_send(struct wire *wire, const void *data, size_t length, const int *fds
 static void read_message(const struct ktlsd_msg_header *header, struct answer *answer)
 {
 	const struct ktlsd_msg_result *result = (const void *)header;
+	const struct ktlsd_msg_rekey *rekey = (const void *)header;
+	size_t body = header->type == KTLSD_MSG_RESULT ? sizeof(*result) : sizeof(*rekey);
 	struct attribute_reader reader;
 	struct attribute attribute;
 
 	memset(answer, 0, sizeof(*answer));
 	answer->type = header->type;
 	answer->cookie = header->cookie;
-	if (header->type != KTLSD_MSG_RESULT || !attributes_begin(&reader, header, sizeof(*result)))
+	answer->message = header;
+	if ((header->type != KTLSD_MSG_RESULT && header->type != KTLSD_MSG_REKEY) ||
+	    !attributes_begin(&reader, header, body))
 		return;
-	answer->error = result->error;
-	answer->flags = result->flags;
+	answer->error = header->type == KTLSD_MSG_RESULT ? result->error : rekey->error;
+	answer->flags = header->type == KTLSD_MSG_RESULT ? result->flags : 0;
 	while (attributes_next(&reader, &attribute)) {
 		if (attribute.type == KTLSD_ATTR_ERROR)
 			attribute_text(&attribute, answer->why, sizeof(answer->why));

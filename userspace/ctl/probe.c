@@ -234,12 +234,13 @@ static int hand_over(struct ktlsd *agent, const struct target *target, int fd)
 	double start = now_ms();
 	struct json_object *report;
 	struct ktlsd_result *result;
+	struct ktlsd_stream *stream;
 	int err;
 
 	ktlsd_prep_client(handoff, fd, target->service, target->server_name);
 	handoff->alpn = target->alpn;
 	handoff->timeout_ms = target->timeout_s * 1000;
-	handoff->want = KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
+	handoff->want |= KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
 	err = ktlsd_submit(agent);
 	if (err < 0)
 		return complain("can't hand the socket over: %s", strerror(-err));
@@ -252,9 +253,10 @@ static int hand_over(struct ktlsd *agent, const struct target *target, int fd)
 	else
 		print_report(report);
 	json_object_put(report);
-	if (result->error != 0)
+	if (result->error != 0 || ktlsd_stream_new(&stream, fd, agent, result) < 0)
 		return EXIT_PROBLEM;
-	ktlsd_send_close_notify(fd);
+	ktlsd_stream_shutdown(stream);
+	ktlsd_stream_free(stream);
 	return EXIT_OK;
 }
 

@@ -13,21 +13,22 @@ static void greet(int fd, const char *service)
 	static const char hello[] = "hello\n";
 	struct timeval patience = {.tv_sec = 5};
 	struct ktlsd_handoff handoff = {0};
+	struct ktlsd_stream *stream;
 	char why[256], ignored[512];
 
 	ktlsd_prep_server(&handoff, fd, service);
-	if (ktlsd_handshake(&handoff, why, sizeof(why)) < 0) {
+	if (ktlsd_handshake(&handoff, &stream, why, sizeof(why)) < 0) {
 		warnx("handshake: %s", why);
 		return;
 	}
-	if (write(fd, hello, sizeof(hello) - 1) < 0) /* the kernel encrypts */
-		warn("write");
-	ktlsd_send_close_notify(fd);
-	shutdown(fd, SHUT_WR);
+	if (ktlsd_stream_send(stream, hello, sizeof(hello) - 1, 0) < 0) /* the kernel encrypts */
+		warnx("send: %s", ktlsd_stream_why(stream));
+	ktlsd_stream_shutdown(stream);
 	/* Closing with something unread would reset the connection, and the greeting might be lost. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	while (ktlsd_recv(fd, ignored, sizeof(ignored), 0, NULL) > 0)
+	while (ktlsd_stream_recv(stream, ignored, sizeof(ignored), 0) > 0)
 		;
+	ktlsd_stream_free(stream);
 }
 
 int main(int argc, char **argv)

@@ -32,36 +32,45 @@ static int connect_to(const char *host, const char *port)
 	return fd;
 }
 
-static void shake_hands(int fd, const char *service, const char *host)
+static struct ktlsd_stream *shake_hands(int fd, const char *service, const char *host)
 {
 	struct ktlsd_handoff handoff = {.alpn = "http/1.1"};
+	struct ktlsd_stream *stream;
 	char why[256];
 
 	ktlsd_prep_client(&handoff, fd, service, host);
-	if (ktlsd_handshake(&handoff, why, sizeof(why)) < 0)
+	if (ktlsd_handshake(&handoff, &stream, why, sizeof(why)) < 0)
 		errx(1, "handshake with %s: %s", host, why);
+	return stream;
 }
 
-static int print_answer(int fd)
+static void ask(struct ktlsd_stream *stream, const char *host, const char *path)
+{
+	char *request;
+	int length = asprintf(&request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
+
+	if (length < 0 || ktlsd_stream_send(stream, request, length, 0) != length)
+		errx(1, "can't send the request");
+	free(request);
+}
+
+static int print_answer(struct ktlsd_stream *stream)
 {
 	char data[16384];
-	uint8_t alert;
 	ssize_t n;
 
-	while ((n = ktlsd_recv(fd, data, sizeof(data), 0, &alert)) > 0)
+	while ((n = ktlsd_stream_recv(stream, data, sizeof(data), 0)) > 0)
 		fwrite(data, 1, n, stdout);
 	if (n == 0)
 		return 0;
-	if (n == -EPROTO)
-		warnx("the server sent the alert %s", ktlsd_alert_name(alert));
-	else
-		warnx("the answer may be incomplete: %s", strerror(-n));
+	warnx("the answer may be incomplete: %s", *ktlsd_stream_why(stream) ? ktlsd_stream_why(stream) : strerror(-n));
 	return 3;
 }
 
 int main(int argc, char **argv)
 {
 	struct example_options options = {.port = "4433", .service = "client"};
+	struct ktlsd_stream *stream;
 	const char *host, *path;
 	int fd, status;
 
@@ -71,10 +80,11 @@ int main(int argc, char **argv)
 	host = argv[optind];
 	path = optind + 1 < argc ? argv[optind + 1] : "/";
 	fd = connect_to(options.listen ? options.listen : host, options.port);
-	shake_hands(fd, options.service, host);
-	dprintf(fd, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
-	status = print_answer(fd);
-	ktlsd_send_close_notify(fd);
+	stream = shake_hands(fd, options.service, host);
+	ask(stream, host, path);
+	status = print_answer(stream);
+	ktlsd_stream_shutdown(stream);
+	ktlsd_stream_free(stream);
 	close(fd);
 	return status;
 }

@@ -15,8 +15,9 @@ static const char usage[] =
 
 struct connection {
 	int fd;
-	uint32_t watched; /* events */
-	bool finished;	  /* the peer has sent all it had */
+	struct ktlsd_stream *stream; /* once it is ready */
+	uint32_t watched;	     /* events */
+	bool finished;		     /* the peer has sent all it had */
 	size_t start, end;
 	char data[16384]; /* [start, end) has to be sent back */
 };
@@ -53,6 +54,7 @@ static void drop(struct connection *connection)
 	/* By hand, because epoll watches as long as any process has the socket. */
 	if (connection->watched)
 		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+	ktlsd_stream_free(connection->stream);
 	close(connection->fd);
 	free(connection);
 	connections--;
@@ -65,9 +67,9 @@ static bool send_back(struct connection *connection)
 	ssize_t n;
 
 	while (connection->start < connection->end) {
-		n = send(connection->fd, connection->data + connection->start, connection->end - connection->start,
-			 MSG_NOSIGNAL);
-		if (n < 0 && errno == EAGAIN) {
+		n = ktlsd_stream_send(connection->stream, connection->data + connection->start,
+				      connection->end - connection->start, 0);
+		if (n == -EAGAIN) {
 			wait_for(connection, EPOLLOUT);
 			return false;
 		}
@@ -83,7 +85,7 @@ static bool send_back(struct connection *connection)
 /* The peer may still read after it said that it has no more to send, so all is sent back before we say the same. */
 static void say_goodbye(struct connection *connection)
 {
-	if (ktlsd_send_close_notify(connection->fd) == -EAGAIN) {
+	if (ktlsd_stream_shutdown(connection->stream) == -EAGAIN) {
 		wait_for(connection, EPOLLOUT);
 		return;
 	}
@@ -98,8 +100,10 @@ static void serve(struct connection *connection)
 	if (!send_back(connection))
 		return;
 	if (!connection->finished) {
-		n = ktlsd_recv(connection->fd, connection->data, sizeof(connection->data), 0, NULL);
+		n = ktlsd_stream_recv(connection->stream, connection->data, sizeof(connection->data), 0);
 		if (n < 0 && n != -EAGAIN) {
+			if (*ktlsd_stream_why(connection->stream))
+				warnx("%s", ktlsd_stream_why(connection->stream));
 			drop(connection);
 			return;
 		}
@@ -122,12 +126,14 @@ static void take_results(void)
 	while (ktlsd_peek_result(agent, &result) == 0) {
 		struct connection *connection = (void *)(uintptr_t)result->cookie;
 
-		if (result->error == 0) {
-			watch(EPOLL_CTL_ADD, connection->fd, EPOLLIN, connection);
-			connection->watched = EPOLLIN;
-		} else {
+		if (result->error) {
 			warnx("handshake: %s", result->error_text);
 			drop(connection);
+		} else if (ktlsd_stream_new(&connection->stream, connection->fd, agent, result) < 0) {
+			drop(connection);
+		} else {
+			watch(EPOLL_CTL_ADD, connection->fd, EPOLLIN, connection);
+			connection->watched = EPOLLIN;
 		}
 		ktlsd_result_seen(agent);
 	}

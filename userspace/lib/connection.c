@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "connection.h"
+#include "stream.h"
 
 #define MAGIC 0x6b746c73642d3031ULL
 
@@ -48,7 +49,12 @@ static struct ktlsd *allocate(void)
 	agent->magic = MAGIC;
 	agent->fd = -1;
 	agent->epoll_fd = -1;
+	agent->timer_fd = -1;
 	slots_init(&agent->slots);
+	pthread_mutex_init(&agent->lock, NULL);
+	TAILQ_INIT(&agent->asking);
+	TAILQ_INIT(&agent->streams);
+	TAILQ_INIT(&agent->suspects);
 	return agent;
 }
 
@@ -92,6 +98,7 @@ void ktlsd_close(struct ktlsd *agent)
 		return;
 	if (agent->shown)
 		ktlsd_result_seen(agent);
+	streams_abandon(agent);
 	close_unread_fds(&agent->inbound);
 	if (agent->fd >= 0)
 		close(agent->fd);
@@ -117,29 +124,33 @@ static int say_hello(struct ktlsd *agent)
 	return connection_send(agent, &datagram, NULL, 0);
 }
 
-int connection_establish(struct ktlsd *agent, int flags)
+static int establish(struct ktlsd *agent, int flags)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct epoll_event event = {.events = EPOLLIN};
-	int err;
 
 	strcpy(address.sun_path, agent->path);
 	agent->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
 	if (agent->fd < 0)
 		return -errno;
 	if (connect(agent->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    epoll_ctl(agent->epoll_fd, EPOLL_CTL_ADD, agent->fd, &event) < 0) {
-		err = -errno;
-		goto fail;
-	}
+	    epoll_ctl(agent->epoll_fd, EPOLL_CTL_ADD, agent->fd, &event) < 0)
+		return -errno;
 	agent->watched = EPOLLIN;
-	err = say_hello(agent);
-	if (err < 0)
-		goto fail;
-	return 0;
-fail:
-	close(agent->fd);
-	agent->fd = -1;
+	return say_hello(agent);
+}
+
+int connection_establish(struct ktlsd *agent, int flags)
+{
+	int err;
+
+	pthread_mutex_lock(&agent->lock);
+	err = establish(agent, flags);
+	if (err < 0 && agent->fd >= 0) {
+		close(agent->fd);
+		agent->fd = -1;
+	}
+	pthread_mutex_unlock(&agent->lock);
 	/* The agent's backlog is full, or it went away at once: for the caller, it is not there just now. */
 	return err == -EAGAIN || err == -EPIPE || err == -ECONNRESET ? -ECONNREFUSED : err;
 }
@@ -148,14 +159,17 @@ void connection_lost(struct ktlsd *agent)
 {
 	close_unread_fds(&agent->inbound);
 	agent->inbound.reader.length = agent->inbound.reader.offset = 0;
+	pthread_mutex_lock(&agent->lock);
 	/* By hand, because closing does not remove it while a child has the descriptor too. */
 	epoll_ctl(agent->epoll_fd, EPOLL_CTL_DEL, agent->fd, NULL);
 	close(agent->fd);
 	agent->fd = -1;
+	pthread_mutex_unlock(&agent->lock);
 	agent->blocked = false;
 	for (uint32_t i = 0; agent->slots.open > 0; i++)
 		if (slot_is_open(&agent->slots, i))
 			slot_end(&agent->slots, i, ECONNRESET, false);
+	streams_interrupted(agent);
 }
 
 /* The socket has room most of the time, so waiting for room is how epoll_fd is made readable. */

@@ -3,7 +3,10 @@
 #ifndef KTLSD_CONNECTION_H
 #define KTLSD_CONNECTION_H
 
+#include <pthread.h>
 #include <stdalign.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
 #include <sys/un.h>
 
 #include "ktlsd.h"
@@ -42,12 +45,23 @@ struct ktlsd {
 	uint8_t channel_binding[32];
 	char text[KTLSD_DATAGRAM_MAX]; /* the result's strings; no message has more */
 	size_t text_used;
+	uint8_t token[KTLSD_TOKEN_MAX];
+
+	/* streams.c: streams ask for keys over this connection, from any thread. */
+	pthread_mutex_t lock; /* of the next three, and of replacing fd */
+	uint64_t rekey_count;
+	TAILQ_HEAD(, ktlsd_stream) asking;
+	_Atomic int64_t timer_due; /* CLOCK_MONOTONIC, ns; 0: timer_fd is not armed */
+	int timer_fd;		   /* in epoll_fd; -1: not needed so far */
+	TAILQ_HEAD(stream_list, ktlsd_stream) streams;
+	TAILQ_HEAD(, ktlsd_stream) suspects;
+	int64_t suspects_due; /* CLOCK_MONOTONIC, ns */
 };
 
 /* False in a child of the process that opened it. */
 bool connection_is_ours(const struct ktlsd *agent);
 
-/* Connects and says hello. flags: SOCK_NONBLOCK or 0. 0 or -errno. */
+/* Connects and says hello; nobody else sends before that. flags: SOCK_NONBLOCK or 0. 0 or -errno. */
 int connection_establish(struct ktlsd *agent, int flags);
 
 /* Gives the connection up: every open handoff ends with ECONNRESET. */

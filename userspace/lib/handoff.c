@@ -34,6 +34,7 @@ void ktlsd_prep_server(struct ktlsd_handoff *handoff, int fd, const char *servic
 	handoff->fd = fd;
 	handoff->role = KTLSD_SERVER;
 	handoff->service = service;
+	handoff->want = KTLSD_WANT_TOKEN;
 }
 
 void ktlsd_prep_client(struct ktlsd_handoff *handoff, int fd, const char *service, const char *server_name)
@@ -42,6 +43,7 @@ void ktlsd_prep_client(struct ktlsd_handoff *handoff, int fd, const char *servic
 	handoff->role = KTLSD_CLIENT;
 	handoff->service = service;
 	handoff->server_name = server_name;
+	handoff->want = KTLSD_WANT_TOKEN;
 }
 
 /* "h2,http/1.1" becomes "\2h2\10http/1.1": each comma makes room for the length of the name behind it. */
@@ -115,7 +117,7 @@ static int pack(struct ktlsd *agent, struct batch *batch, unsigned int limit)
 		err = check(handoff);
 		if (err < 0)
 			break;
-		slot = slot_take(&agent->slots, handoff->cookie);
+		slot = slot_take(&agent->slots, handoff->cookie, handoff->role);
 		err = write_handoff(&batch->datagram, handoff, slot);
 		if (err < 0) {
 			slot_release(&agent->slots, slot);
@@ -150,7 +152,8 @@ static void drop_front(struct ktlsd *agent, unsigned int count)
 
 static int refuse_front(struct ktlsd *agent, int err)
 {
-	uint32_t slot = slot_take(&agent->slots, agent->queue[agent->queue_head].cookie);
+	const struct ktlsd_handoff *handoff = &agent->queue[agent->queue_head];
+	uint32_t slot = slot_take(&agent->slots, handoff->cookie, handoff->role);
 
 	slot_end(&agent->slots, slot, -err, true);
 	drop_front(agent, 1);
@@ -249,7 +252,8 @@ static void explain(char *why, size_t size, const char *what, const char *reason
 		snprintf(why, size, "%s%s", what, reason);
 }
 
-static int run_to_the_end(struct ktlsd *agent, const struct ktlsd_handoff *handoff, char *why, size_t why_size)
+static int run_to_the_end(struct ktlsd *agent, const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream,
+			  char *why, size_t why_size)
 {
 	struct ktlsd_result *result;
 	int err;
@@ -268,10 +272,15 @@ static int run_to_the_end(struct ktlsd *agent, const struct ktlsd_handoff *hando
 		return err;
 	}
 	explain(why, why_size, "", result->error_text);
-	return -result->error;
+	if (result->error || !stream)
+		return -result->error;
+	err = ktlsd_stream_new(stream, handoff->fd, NULL, result);
+	if (err < 0)
+		explain(why, why_size, "no stream: ", strerror(-err));
+	return err;
 }
 
-int ktlsd_handshake(const struct ktlsd_handoff *handoff, char *why, size_t why_size)
+int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream, char *why, size_t why_size)
 {
 	struct ktlsd *agent;
 	int err;
@@ -281,7 +290,7 @@ int ktlsd_handshake(const struct ktlsd_handoff *handoff, char *why, size_t why_s
 		explain(why, why_size, "no agent: ", strerror(-err));
 		return err;
 	}
-	err = run_to_the_end(agent, handoff, why, why_size);
+	err = run_to_the_end(agent, handoff, stream, why, why_size);
 	ktlsd_close(agent);
 	return err;
 }

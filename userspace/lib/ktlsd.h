@@ -4,7 +4,7 @@
  *
  * The life of a handoff follows liburing: get a handoff, prepare it, submit, then wait for (or peek at) a result and
  * say that it was seen. ktlsd_fd() polls readable when an answer is there, so the agent fits any event loop. For a
- *first try, ktlsd_handshake() does it all in one blocking call.
+ * first try, ktlsd_handshake() does it all in one blocking call.
  *
  *	struct ktlsd *agent;
  *	ktlsd_open(&agent, NULL);
@@ -12,24 +12,24 @@
  *	ktlsd_submit(agent);
  *	ktlsd_wait_result(agent, &result, -1);
  *	if (result->error == 0)
- *		write(fd, "hello", 5);		// encrypted by the kernel
+ *		ktlsd_stream_new(&stream, fd, agent, result);
  *	ktlsd_result_seen(agent);
+ *	ktlsd_stream_send(stream, "hello", 5, 0);	// encrypted by the kernel
  *
  * The socket. The caller keeps its descriptor open until the result is there. Meanwhile it neither reads, writes, polls
  * nor arms a receive on it. Then the socket is ready (error 0) or dead (close it), or was refused untouched
  * (KTLSD_RESULT_REFUSED: it may be handed over again, or used otherwise). No socket option is changed; O_NONBLOCK is
- *left alone.
+ * left alone.
  *
  * Errors. Functions return 0 or a count, or a negative errno. Results carry a positive errno: see struct ktlsd_result.
  *
- * Threads. A struct ktlsd is used by one thread at a time, like a ring; threads open one each. Functions that take only
- * a socket are as thread-safe as recvmsg() and sendmsg() on it.
+ * Threads. A struct ktlsd is used by one thread at a time, like a ring; threads open one each. For streams see there.
  *
  * Fork. A struct ktlsd belongs to the process that opened it. In a child every function on it returns -EOWNERDEAD and
  * touches nothing (the memory is MADV_WIPEONFORK); the child opens its own. The descriptor is close-on-exec.
  *
- * Blocking. Only ktlsd_wait_result(), ktlsd_handshake() and the connect() in ktlsd_open() may block; the receive and
- * close helpers block exactly if the socket does.
+ * Blocking. Only ktlsd_wait_result(), ktlsd_handshake() and the connect() in ktlsd_open() may block; what receives and
+ * sends on a stream blocks if the socket does, and otherwise only where it says so.
  */
 #ifndef KTLSD_H
 #define KTLSD_H
@@ -37,7 +37,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <ktlsd/protocol.h>
 
@@ -45,7 +47,8 @@
 extern "C" {
 #endif
 
-struct ktlsd; /* a connection to the agent */
+struct ktlsd;	     /* a connection to the agent */
+struct ktlsd_stream; /* a connection to a peer, after the handshake */
 
 /*
  * Connects to the agent. path: the handoff socket; NULL means $KTLSD_HANDOFF, else KTLSD_HANDOFF_PATH.
@@ -133,12 +136,16 @@ struct ktlsd_result {
 	uint16_t group;
 	uint8_t alert_sent;		/* or KTLSD_NO_ALERT */
 	uint8_t alert_received;		/* or KTLSD_NO_ALERT */
+	enum ktlsd_role role;		/* as it was handed over */
 	const char *server_name;	/* server role: SNI; "" if none */
 	const char *alpn;		/* "" if none */
 	const struct ktlsd_peer *peer;	/* NULL: the peer showed no certificate */
 	const uint8_t *channel_binding; /* 32 bytes, tls-exporter; NULL unless asked for */
 	const uint8_t *chain;		/* (uint32_t length, DER)*, leaf first; NULL unless asked for and present */
 	size_t chain_length;		/* bytes */
+	const uint8_t *token;		/* for ktlsd_stream_new(); NULL: the connection can't be rekeyed */
+	size_t token_length;
+	uint32_t token_lifetime_s;
 };
 
 /*
@@ -161,33 +168,152 @@ bool ktlsd_chain_next(const struct ktlsd_result *result, size_t *offset, const u
 
 /*
  * One handshake, blocking, over a connection to the agent of its own: handoff filled by ktlsd_prep_server() or
- * ktlsd_prep_client(). Returns 0, or the negative of the result's error. why (may be NULL) gets the text.
+ * ktlsd_prep_client(). Returns 0, or the negative of the result's error. stream (may be NULL) gets the connection as a
+ * stream, why (may be NULL) the text.
  */
-int ktlsd_handshake(const struct ktlsd_handoff *handoff, char *why, size_t why_size);
+int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream, char *why, size_t why_size);
+
+/* ---- after the handshake ---- */
 
 /*
- * Reads application data from a ready socket. > 0: bytes. 0: the peer ended the stream in order (close_notify).
- * -ECONNABORTED: the connection was cut without close_notify, data may be missing. -EPROTO: the peer sent a fatal
- * alert, its number in *alert (may be NULL), or something that has no place here. -EAGAIN and others as recvmsg() has
- * them. Session tickets and other handshake messages are skipped; a KeyUpdate, which needs new keys, gives
- * -EKEYEXPIRED. flags: MSG_DONTWAIT only. size: not 0.
+ * A ready socket carries records. Plain read() and write() do, too, until the peer sends one that is not data: a session
+ * ticket, a close_notify, a KeyUpdate; then read() fails with EIO. A stream deals with them: what is left is data, its end,
+ * and errors that say what happened. It also replaces the connection's keys (RFC 8446 §4.6.3): when the peer does, when
+ * the program wishes, and before a key has protected as many records as is safe (§5.5).
+ *
+ * Keys come from the agent. With a struct ktlsd nothing waits for it: requests go over that connection, its ktlsd_fd()
+ * polls readable for their answers, and ktlsd_peek_result() takes them in. Meanwhile a receive says -EAGAIN, and the socket
+ * polls readable when the new key is in. Only a receive that may block, because the socket does, waits for a key that it
+ * needs. Without a struct ktlsd every request waits for its answer. An agent that is away is asked again for up to
+ * rekey_timeout_ms; until our new key is there, what is sent goes on with the old one.
+ *
+ * Who polls, and then receives only what came, gives a struct ktlsd, or has a non-blocking socket when the stream is made:
+ * the kernel may hide a KeyUpdate from poll() that it met at the end of a receive, and the stream has to look for it.
+ *
+ * Rekeying takes TLS 1.3, Linux 6.14 or newer, and KTLSD_WANT_TOKEN, which ktlsd_prep_server() and ktlsd_prep_client()
+ * set. Without them a KeyUpdate ends the connection: the peer gets an alert, the program -EKEYEXPIRED. A token is good for
+ * the agent's token_lifetime, and renewed at half of it; without a struct ktlsd only while the stream is used.
+ *
+ * Errors of what receives and sends, beyond those that recvmsg() and sendmsg() have. They stay: the connection is over, the
+ * peer was sent an alert where there is one to send, and close() is what is left. ktlsd_stream_why() has the text.
+ *	EREMOTEIO	the peer sent a fatal alert, see struct ktlsd_stream_info
+ *	EPROTO		the peer sent what has no place here
+ *	EBADMSG		a record did not decrypt: it was changed on its way
+ *	EDQUOT		the peer sent more control records than the limits allow
+ *	EKEYEXPIRED	keys had to be replaced and can't be
+ *	EOWNERDEAD	likewise, in a child of the process that made the stream
+ * and, of what receives only: our half is not concerned,
+ *	ECONNABORTED	cut off: the TCP stream ended without close_notify, data may be missing
+ * Never EIO.
+ *
+ * Threads. One at a time receives, any number send. Records of different senders are never mixed, and none comes between a
+ * KeyUpdate and its key. With a struct ktlsd, making and freeing the stream and receiving are for the thread that uses it.
+ *
+ * Fork. A child may go on with data; a KeyUpdate is for the process that made the stream.
  */
-ssize_t ktlsd_recv(int fd, void *data, size_t size, int flags, uint8_t *alert);
 
 /*
- * The same for those who call recvmsg() themselves, as io_uring programs do: what did it bring? message: as recvmsg()
- * left it, with CMSG_SPACE(1) of control room; received: its return value, or a CQE's res. Returns what ktlsd_recv()
- * returns, and -EAGAIN where there was nothing for the application: receive again. -EMSGSIZE: a control record did not
- * fit; a buffer of 16 KiB takes them all.
+ * fd: a ready socket; it stays the caller's, who closes it after ktlsd_stream_free(). result: what it came with; may be NULL
+ * for a socket that got its keys otherwise, which then can't be rekeyed. agent: see above; NULL: none. ktlsd_close() leaves
+ * its streams as if they had none. -ENOTCONN, -EOPNOTSUPP, -EINVAL: not a socket with keys in both directions. -ENOMEM.
  */
-struct msghdr;
-ssize_t ktlsd_received(const struct msghdr *message, ssize_t received, uint8_t *alert);
+int ktlsd_stream_new(struct ktlsd_stream **stream, int fd, struct ktlsd *agent, const struct ktlsd_result *result);
+void ktlsd_stream_free(struct ktlsd_stream *stream); /* NULL is fine */
 
 /*
- * Sends close_notify: the peer knows that the stream is complete. Then shutdown(fd, SHUT_WR) and read to the end, or
- * close(fd). As with any TCP socket, close() with data unread resets the connection, and the peer may lose the last bytes.
+ * Receives as recv() and readv() do. 0: the peer ended its stream in order (close_notify). flags: MSG_DONTWAIT, MSG_PEEK.
+ * size: not 0. One system call, as long as data comes.
  */
-int ktlsd_send_close_notify(int fd);
+ssize_t ktlsd_stream_recv(struct ktlsd_stream *stream, void *data, size_t size, int flags);
+ssize_t ktlsd_stream_readv(struct ktlsd_stream *stream, const struct iovec *parts, int count, int flags);
+
+/*
+ * For who receives by other means, as io_uring programs do: what did this completion bring? message: as a recvmsg with
+ * CMSG_SPACE(1) of control room left it, or ktlsd_multishot_message() made it; NULL: it was a splice. result: the
+ * completion's. No flags but MSG_DONTWAIT at the receive. Each completion, in order, goes through here.
+ *	> 0		so many bytes of data are there
+ *	0		the end
+ *	-EAGAIN		nothing for the program: receive again (a multishot that has IORING_CQE_F_MORE goes on by itself)
+ *	-EINPROGRESS	nothing yet: have the ring poll the socket for POLLIN, then receive again
+ * and the errors above; -ENOBUFS, -ECANCELED, -EINTR pass through.
+ */
+ssize_t ktlsd_stream_completed(struct ktlsd_stream *stream, const struct msghdr *message, int result);
+
+/*
+ * A multishot recvmsg's completion as a message: armed: what it was armed with; buffer: the provided buffer that the
+ * completion filled; result: the completion's. Returns what to give ktlsd_stream_completed() as result; data is in part.
+ */
+int ktlsd_multishot_message(const struct msghdr *armed, void *buffer, int result, struct msghdr *message,
+			    struct iovec *part);
+
+/* Sends as send() and writev() do, without SIGPIPE. flags: MSG_DONTWAIT, MSG_MORE. A blocking socket sends all. */
+ssize_t ktlsd_stream_send(struct ktlsd_stream *stream, const void *data, size_t size, int flags);
+ssize_t ktlsd_stream_writev(struct ktlsd_stream *stream, const struct iovec *parts, int count, int flags);
+
+/* As sendfile(2): from a file to the connection, without a copy. */
+ssize_t ktlsd_stream_sendfile(struct ktlsd_stream *stream, int file, off_t *offset, size_t size);
+
+/* As splice(2), from the connection into a pipe (0: the end) and from a pipe into the connection. flags: SPLICE_F_*. */
+ssize_t ktlsd_stream_splice_in(struct ktlsd_stream *stream, int pipe, size_t size, unsigned int flags);
+ssize_t ktlsd_stream_splice_out(struct ktlsd_stream *stream, int pipe, size_t size, unsigned int flags);
+
+/*
+ * For who sends by other means: write(), io_uring. Between the two calls our key stays, and nobody else sends through the
+ * stream. bytes: how many were sent. Any thread may end what another began. flags: MSG_DONTWAIT: -EAGAIN instead of waiting
+ * for another sender, or for room (then poll for POLLOUT).
+ */
+int ktlsd_stream_begin_write(struct ktlsd_stream *stream, int flags);
+void ktlsd_stream_end_write(struct ktlsd_stream *stream, size_t bytes);
+
+/*
+ * Replaces our key, and with request_peer has the peer replace its own. 0: done or under way. -EOPNOTSUPP: no token. Needed
+ * only by who wants it more often than the limits do.
+ */
+int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer);
+
+/*
+ * Ends our half: close_notify, then shutdown(SHUT_WR). Reading goes on. As with any TCP socket, close() with data unread
+ * resets the connection, and the peer may lose the last bytes: read to the end first. -EAGAIN: no room now.
+ */
+int ktlsd_stream_shutdown(struct ktlsd_stream *stream);
+
+struct ktlsd_stream_limits {	       /* 0 everywhere: the default */
+	uint64_t key_records;	       /* a key's life; default and most: what RFC 8446 §5.5 allows the cipher */
+	unsigned int control_burst;    /* control records that a peer may send for nothing; default 64 */
+	unsigned int control_rate;     /* and each second; default 64. One more is free with every 64 KiB of data */
+	unsigned int rekey_timeout_ms; /* how long an agent that is away is waited for; default 30000 */
+};
+
+/* Before the stream is used; more than the most counts as the most. */
+void ktlsd_stream_set_limits(struct ktlsd_stream *stream, const struct ktlsd_stream_limits *limits);
+
+/* What the kernel says of a socket; never its keys. */
+struct ktlsd_socket_info {
+	uint16_t version;    /* 0x0304, 0x0303 */
+	const char *cipher;  /* "AES-128-GCM" */
+	unsigned int flags;  /* KTLSD_RESULT_TX, KTLSD_RESULT_RX: the directions that have keys */
+	uint64_t tx_records; /* under the key in force */
+	uint64_t rx_records;
+	uint64_t key_records; /* how many a key may protect; UINT64_MAX: the cipher sets no limit */
+};
+
+/* Any kTLS socket. -ENOTSOCK, -EOPNOTSUPP: no TCP socket. -ENOPROTOOPT: no kTLS. */
+int ktlsd_socket_info(int fd, struct ktlsd_socket_info *info);
+
+struct ktlsd_stream_info {
+	struct ktlsd_socket_info socket; /* key_records: as limited for this stream */
+	uint64_t tx_rekeys, rx_rekeys;	 /* so far */
+	uint64_t control_records;	 /* received */
+	bool can_rekey;
+	uint8_t alert_sent;	/* or KTLSD_NO_ALERT */
+	uint8_t alert_received; /* likewise */
+};
+
+/* -ENOTCONN and others as ktlsd_socket_info(). */
+int ktlsd_stream_info(const struct ktlsd_stream *stream, struct ktlsd_stream_info *info);
+
+/* Why the stream failed, for people; "" if it did not. */
+const char *ktlsd_stream_why(const struct ktlsd_stream *stream);
 
 /* Names for people: "TLS 1.3", "TLS_AES_128_GCM_SHA256", "X25519", "bad_certificate"; "unknown" for others. */
 const char *ktlsd_version_name(uint16_t version);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "connection.h"
+#include "stream.h"
 
 #define CHAIN_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
@@ -81,6 +82,16 @@ static void keep_attribute(struct ktlsd *agent, const struct attribute *attribut
 		if (keep_bytes(agent->channel_binding, sizeof(agent->channel_binding), attribute))
 			result->channel_binding = agent->channel_binding;
 		break;
+	case KTLSD_ATTR_REKEY_TOKEN:
+		if (attribute->length <= sizeof(agent->token)) {
+			memcpy(agent->token, attribute->value, attribute->length);
+			result->token = agent->token;
+			result->token_length = attribute->length;
+		}
+		break;
+	case KTLSD_ATTR_TOKEN_LIFETIME:
+		keep_bytes(&result->token_lifetime_s, sizeof(result->token_lifetime_s), attribute);
+		break;
 	default:
 		keep_peer_attribute(agent, attribute);
 		break;
@@ -92,6 +103,7 @@ static void show(struct ktlsd *agent, uint32_t slot)
 	agent->text_used = 0;
 	agent->peer = (struct ktlsd_peer){.subject = "", .issuer = "", .names = "", .serial = ""};
 	agent->result = (struct ktlsd_result){.cookie = agent->slots.slot[slot].cookie,
+					      .role = agent->slots.slot[slot].role,
 					      .error_text = "",
 					      .server_name = "",
 					      .alpn = "",
@@ -184,6 +196,9 @@ static int read_messages(struct ktlsd *agent)
 		case KTLSD_MSG_CHAIN:
 			err = read_chain_and_result(agent, header);
 			break;
+		case KTLSD_MSG_REKEY:
+			streams_answered(agent, header);
+			break;
 		}
 	}
 	if (err == 0 && !agent->shown && reader->offset < reader->length)
@@ -228,6 +243,7 @@ static int next_result(struct ktlsd *agent)
 {
 	int err;
 
+	streams_turn(agent);
 	while (!agent->shown) {
 		err = read_messages(agent);
 		if (err < 0) {

@@ -1,164 +1,220 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Reading and ending a kTLS connection. The kernel hands out the plaintext of every record; what is not application
- * data comes alone in its recvmsg(), with the record's type in a control message, and is ours to understand.
- */
+/* A stream's life, its limits, and what can be said of it. receive.c and send.c have what it is for. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <linux/tls.h>
-#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
 
-#include "ktlsd.h"
+#include "stream.h"
 
-/* RFC 8446 §5.1, §6, §4 */
-#define RECORD_ALERT 21
-#define RECORD_HANDSHAKE 22
-#define RECORD_APPLICATION 23
+#define CONTROL_BURST 64
+#define CONTROL_RATE 64
+#define REKEY_TIMEOUT_MS 30000
 
-#define ALERT_WARNING 1
-#define ALERT_CLOSE_NOTIFY 0
-#define ALERT_USER_CANCELED 90
-
-#define HANDSHAKE_HELLO_REQUEST 0 /* TLS 1.2; a client may ignore it (RFC 5246 §7.4.1.1) */
-#define HANDSHAKE_NEW_SESSION_TICKET 4
-#define HANDSHAKE_KEY_UPDATE 24
-
-/* How many records without data one call skips: no peer may keep a caller busy for nothing. */
-#define SKIP_MAX 32
-
-union record_type {
-	struct cmsghdr header;
-	char room[CMSG_SPACE(sizeof(uint8_t))];
-};
-
-/* 0 if there is none: the end of the TCP stream, or a socket without kTLS. */
-static uint8_t record_type(const struct msghdr *message)
+int64_t now_ns(void)
 {
-	const struct cmsghdr *control = CMSG_FIRSTHDR(message);
+	struct timespec now;
 
-	for (; control; control = CMSG_NXTHDR((struct msghdr *)message, (struct cmsghdr *)control))
-		if (control->cmsg_level == SOL_TLS && control->cmsg_type == TLS_GET_RECORD_TYPE)
-			return *CMSG_DATA(control);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* ---- processes ---- */
+
+static struct process *own_process;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_process(void)
+{
+	void *page = mmap(NULL, sizeof(*own_process), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page != MAP_FAILED && madvise(page, sizeof(*own_process), MADV_WIPEONFORK) == 0)
+		own_process = page;
+}
+
+/* NULL: there was no memory for it. A child finds zeroes, of which a mutex, too, may consist. */
+struct process *stream_process(void)
+{
+	pthread_once(&once, make_process);
+	if (own_process && own_process->stamp == 0)
+		own_process->stamp = getpid();
+	return own_process;
+}
+
+bool stream_is_ours(const struct ktlsd_stream *stream)
+{
+	return stream->owner == own_process->stamp;
+}
+
+/* ---- life ---- */
+
+static int inspect(struct ktlsd_stream *stream)
+{
+	const struct ktls_cipher *receiving;
+	int err = socket_cipher(stream->fd, TLS_TX, &stream->cipher);
+
+	if (err == 0)
+		err = socket_cipher(stream->fd, TLS_RX, &receiving);
+	if (err == -ENOPROTOOPT || err == -EBUSY)
+		return -ENOTCONN;
+	return err;
+}
+
+static void take_result(struct ktlsd_stream *stream, const struct ktlsd_result *result)
+{
+	stream->records.role = result->role;
+	if (!result->token || result->token_length > sizeof(stream->token))
+		return;
+	memcpy(stream->token, result->token, result->token_length);
+	stream->token_length = result->token_length;
+	stream->token_renewal_ns = now_ns() + result->token_lifetime_s * INT64_C(500000000);
+}
+
+int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *agent, const struct ktlsd_result *result)
+{
+	struct ktlsd_stream *stream = calloc(1, sizeof(*stream));
+	int err = -ENOMEM;
+
+	if (!stream)
+		return err;
+	stream->fd = fd;
+	if (stream_process()) {
+		stream->owner = stream_process()->stamp;
+		err = inspect(stream);
+	}
+	if (err < 0) {
+		free(stream);
+		return err;
+	}
+	stream->reading = 1;
+	stream->nonblocking = stream_is_nonblocking(stream);
+	stream->records.version = stream->cipher->version;
+	stream->alert_sent = stream->alert_received = KTLSD_NO_ALERT;
+	sem_init(&stream->writing, 0, 1);
+	pthread_mutex_init(&stream->rekeying, NULL);
+	ktlsd_stream_set_limits(stream, &(struct ktlsd_stream_limits){0});
+	if (result)
+		take_result(stream, result);
+	if (agent) {
+		stream->agent = agent;
+		streams_join(stream);
+	}
+	*stream_out = stream;
 	return 0;
 }
 
-static ssize_t judge_alert(uint8_t description, uint8_t *alert)
+void ktlsd_stream_free(struct ktlsd_stream *stream)
 {
-	if (description == ALERT_CLOSE_NOTIFY)
-		return 0;
-	if (description == ALERT_USER_CANCELED) /* a close_notify follows */
-		return -EAGAIN;
-	if (alert)
-		*alert = description;
-	return -EPROTO;
+	if (!stream)
+		return;
+	if (stream->agent && stream_is_ours(stream))
+		streams_leave(stream);
+	pthread_mutex_destroy(&stream->rekeying);
+	sem_destroy(&stream->writing);
+	explicit_bzero(stream, sizeof(*stream));
+	free(stream);
 }
 
-static ssize_t judge_handshake(uint8_t first_byte)
+void ktlsd_stream_set_limits(struct ktlsd_stream *stream, const struct ktlsd_stream_limits *limits)
 {
-	switch (first_byte) {
-	case HANDSHAKE_HELLO_REQUEST:
-	case HANDSHAKE_NEW_SESSION_TICKET:
-		return -EAGAIN;
-	case HANDSHAKE_KEY_UPDATE:
-		return -EKEYEXPIRED;
-	default:
-		return -EPROTO;
+	struct ktlsd_stream_limits *own = &stream->limits;
+	uint64_t most = socket_key_records(stream->cipher);
+
+	*own = *limits;
+	if (own->key_records == 0 || own->key_records > most)
+		own->key_records = most;
+	if (own->control_burst == 0)
+		own->control_burst = CONTROL_BURST;
+	if (own->control_rate == 0)
+		own->control_rate = CONTROL_RATE;
+	if (own->rekey_timeout_ms == 0)
+		own->rekey_timeout_ms = REKEY_TIMEOUT_MS;
+	stream->key_records_soft = own->key_records - own->key_records / 8;
+	stream->credit = own->control_burst;
+	stream->tx_budget = stream->rx_budget = 0;
+}
+
+bool stream_is_nonblocking(const struct ktlsd_stream *stream)
+{
+	return fcntl(stream->fd, F_GETFL) & O_NONBLOCK;
+}
+
+/* ---- failure ---- */
+
+/* The semaphore is held. */
+static void send_alert(struct ktlsd_stream *stream, uint8_t description)
+{
+	uint8_t alert[2] = {ALERT_FATAL, description};
+
+	if (description != KTLSD_NO_ALERT &&
+	    socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), MSG_DONTWAIT) == 0)
+		stream->alert_sent = description;
+}
+
+int stream_fail(struct ktlsd_stream *stream, int error, uint8_t alert, const char *why)
+{
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong(&stream->error, &none, error))
+		return none;
+	snprintf(stream->why, sizeof(stream->why), "%s", why);
+	/* Another thread may be sending for as long as the peer does not read: then there is no alert, and its keys stay. */
+	if (sem_trywait(&stream->writing) == 0) {
+		send_alert(stream, alert);
+		explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
+		sem_post(&stream->writing);
 	}
+	atomic_store(&stream->tx_update, TX_CLOSED);
+	shutdown(stream->fd, SHUT_WR);
+	return error;
 }
 
-/* What a control record means; its first two bytes tell. */
-static ssize_t judge(uint8_t type, const uint8_t head[2], size_t length, uint8_t *alert)
+const char *ktlsd_stream_why(const struct ktlsd_stream *stream)
 {
-	if (type == RECORD_ALERT && length == 2)
-		return judge_alert(head[1], alert);
-	if (type == RECORD_HANDSHAKE && length > 0)
-		return judge_handshake(head[0]);
-	return -EPROTO;
+	return stream->why;
 }
 
-ssize_t ktlsd_received(const struct msghdr *message, ssize_t received, uint8_t *alert)
-{
-	uint8_t type;
+/* ---- what can be said ---- */
 
-	if (alert)
-		*alert = KTLSD_NO_ALERT;
-	if (received < 0)
-		return received;
-	type = record_type(message);
-	if (type == RECORD_APPLICATION)
-		return received > 0 ? received : -EAGAIN;
-	if (type == 0)
-		return received == 0 ? -ECONNABORTED : -EPROTO;
-	if (!(message->msg_flags & MSG_EOR))
-		return -EMSGSIZE;
-	return judge(type, message->msg_iov->iov_base, received, alert);
+int ktlsd_stream_info(const struct ktlsd_stream *stream, struct ktlsd_stream_info *info)
+{
+	int err;
+
+	*info = (struct ktlsd_stream_info){
+		.tx_rekeys = stream->tx_rekeys,
+		.rx_rekeys = stream->rx_rekeys,
+		.control_records = stream->control_records,
+		.can_rekey = stream->token_length > 0,
+		.alert_sent = stream->alert_sent,
+		.alert_received = stream->alert_received,
+	};
+	err = ktlsd_socket_info(stream->fd, &info->socket);
+	if (info->socket.key_records > stream->limits.key_records)
+		info->socket.key_records = stream->limits.key_records;
+	return err;
 }
 
-static ssize_t receive(int fd, struct msghdr *message, void *data, size_t size, int flags, union record_type *type)
+int ktlsd_multishot_message(const struct msghdr *armed, void *buffer, int result, struct msghdr *message,
+			    struct iovec *part)
 {
-	struct iovec *iov = message->msg_iov;
-	ssize_t received;
+	const struct io_uring_recvmsg_out *out = buffer;
+	size_t before = sizeof(*out) + armed->msg_namelen + armed->msg_controllen;
 
-	*iov = (struct iovec){.iov_base = data, .iov_len = size};
-	message->msg_iovlen = 1;
-	message->msg_control = type;
-	message->msg_controllen = sizeof(*type);
-	received = recvmsg(fd, message, flags);
-	return received < 0 ? -errno : received;
-}
-
-/* The caller's buffer was smaller than a control record: takes the rest of it away, which is there already. */
-static ssize_t finish_record(int fd, const uint8_t *data, size_t length, uint8_t *alert)
-{
-	uint8_t head[2] = {data[0], length > 1 ? data[1] : 0}, rest[512];
-	struct iovec iov;
-	struct msghdr message = {.msg_iov = &iov};
-	union record_type type;
-	ssize_t received;
-
-	do {
-		received = receive(fd, &message, rest, sizeof(rest), MSG_DONTWAIT, &type);
-		if (received <= 0)
-			return received < 0 ? received : -ECONNABORTED;
-		if (length == 1)
-			head[1] = rest[0];
-		length += received;
-	} while (!(message.msg_flags & MSG_EOR));
-	return judge(record_type(&message), head, length, alert);
-}
-
-ssize_t ktlsd_recv(int fd, void *data, size_t size, int flags, uint8_t *alert)
-{
-	struct iovec iov;
-	struct msghdr message = {.msg_iov = &iov};
-	union record_type type;
-	ssize_t received, result;
-
-	if (size == 0 || (flags & ~MSG_DONTWAIT) != 0)
+	*part = (struct iovec){0};
+	*message = (struct msghdr){.msg_iov = part, .msg_iovlen = 1};
+	if (result < 0)
+		return result;
+	if ((size_t)result < before || out->controllen > armed->msg_controllen)
 		return -EINVAL;
-	for (int skipped = 0; skipped < SKIP_MAX; skipped++) {
-		received = receive(fd, &message, data, size, flags, &type);
-		if (received == -EAGAIN)
-			return -EAGAIN;
-		result = ktlsd_received(&message, received, alert);
-		if (result == -EMSGSIZE && received > 0)
-			result = finish_record(fd, data, received, alert);
-		if (result != -EAGAIN)
-			return result;
-	}
-	return -EPROTO;
-}
-
-int ktlsd_send_close_notify(int fd)
-{
-	uint8_t alert[2] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
-	struct iovec data = {.iov_base = alert, .iov_len = sizeof(alert)};
-	union record_type type = {.header = {.cmsg_level = SOL_TLS,
-					     .cmsg_type = TLS_SET_RECORD_TYPE,
-					     .cmsg_len = CMSG_LEN(sizeof(uint8_t))}};
-	struct msghdr message = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = &type, .msg_controllen = sizeof(type)};
-
-	*CMSG_DATA(&type.header) = RECORD_ALERT;
-	return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	message->msg_control = (char *)buffer + sizeof(*out) + armed->msg_namelen;
+	message->msg_controllen = out->controllen;
+	message->msg_flags = out->flags;
+	part->iov_base = (char *)buffer + before;
+	part->iov_len = result - before;
+	return result - before;
 }

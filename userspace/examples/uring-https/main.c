@@ -28,6 +28,7 @@ enum state {
 	HANDSHAKE, /* the agent has the socket: hands off */
 	REQUEST,
 	RESPONSE,
+	RESPONSE_WAITS, /* for room, or for a new key */
 	BODY,
 	GOODBYE,
 	LINGER, /* all is sent; waits for the peer to close, or a reset might destroy the last bytes under way */
@@ -36,9 +37,11 @@ enum state {
 struct connection {
 	struct connection *next, **link;
 	int fd;
+	struct ktlsd_stream *stream; /* once it is ready */
 	enum state state;
 	unsigned int active_s; /* when something last happened */
 	bool nonblocking;
+	bool polling; /* for something to receive */
 
 	struct msghdr message;
 	struct iovec buffer;
@@ -102,15 +105,15 @@ static void prep_receive(struct connection *c)
 	io_uring_prep_recvmsg(next_sqe(c), c->fd, &c->message, 0);
 }
 
-static void prep_send(struct connection *c)
-{
-	io_uring_prep_send(next_sqe(c), c->fd, c->response.text + c->sent, c->response.length - c->sent,
-			   c->response.file >= 0 ? MSG_MORE : 0);
-}
-
 static void prep_writable(struct connection *c)
 {
 	io_uring_prep_poll_add(next_sqe(c), c->fd, POLLOUT);
+}
+
+static void prep_readable(struct connection *c)
+{
+	io_uring_prep_poll_add(next_sqe(c), c->fd, POLLIN);
+	c->polling = true;
 }
 
 static void add_connection(int fd)
@@ -140,12 +143,30 @@ static void add_connection(int fd)
 static void drop(struct connection *c)
 {
 	http_free(&c->response);
+	ktlsd_stream_free(c->stream);
 	close(c->fd);
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
 	free(c);
 	connection_count--;
+}
+
+static void send_response(struct connection *c)
+{
+	/* Until end_write() the stream leaves our key alone. */
+	int err = ktlsd_stream_begin_write(c->stream, MSG_DONTWAIT);
+
+	if (err == -EAGAIN) {
+		c->state = RESPONSE_WAITS;
+		prep_writable(c);
+	} else if (err < 0) {
+		drop(c);
+	} else {
+		c->state = RESPONSE;
+		io_uring_prep_send(next_sqe(c), c->fd, c->response.text + c->sent, c->response.length - c->sent,
+				   c->response.file >= 0 ? MSG_MORE : 0);
+	}
 }
 
 /* The ring waits where sockets block; sendfile() and close_notify must not, so those switch. */
@@ -162,12 +183,12 @@ static void say_goodbye(struct connection *c)
 
 	c->state = GOODBYE;
 	set_nonblocking(c, true);
-	err = ktlsd_send_close_notify(c->fd);
+	err = ktlsd_stream_shutdown(c->stream);
 	if (err == -EAGAIN) {
 		prep_writable(c);
 		return;
 	}
-	if (err < 0 || shutdown(c->fd, SHUT_WR) < 0) {
+	if (err < 0) {
 		drop(c);
 		return;
 	}
@@ -199,10 +220,9 @@ static void next_request(struct connection *c)
 		drop(c);
 		return;
 	}
-	c->state = RESPONSE;
 	c->sent = c->offset = 0;
 	set_nonblocking(c, false);
-	prep_send(c);
+	send_response(c);
 }
 
 static void finish_response(struct connection *c)
@@ -224,8 +244,8 @@ static void send_body(struct connection *c)
 
 	c->state = BODY;
 	set_nonblocking(c, true);
-	n = sendfile(c->fd, c->response.file, &c->offset, left < SENDFILE_ONCE ? left : SENDFILE_ONCE);
-	if (n == 0 || (n < 0 && errno != EAGAIN)) /* the file became shorter, or the peer is gone */
+	n = ktlsd_stream_sendfile(c->stream, c->response.file, &c->offset, left < SENDFILE_ONCE ? left : SENDFILE_ONCE);
+	if (n == 0 || (n < 0 && n != -EAGAIN)) /* the file became shorter, or the peer is gone */
 		drop(c);
 	else if (c->offset == c->response.size)
 		finish_response(c);
@@ -233,35 +253,66 @@ static void send_body(struct connection *c)
 		prep_writable(c);
 }
 
+/* What a receive brought, as the stream sees it; false: nothing yet, and the ring has what to do next. */
+static bool take(struct connection *c, int result, ssize_t *received)
+{
+	if (c->polling) {
+		c->polling = false;
+		prep_receive(c);
+		return false;
+	}
+	*received = ktlsd_stream_completed(c->stream, &c->message, result);
+	if (*received == -EAGAIN)
+		prep_receive(c);
+	else if (*received == -EINPROGRESS)
+		prep_readable(c);
+	return *received != -EAGAIN && *received != -EINPROGRESS;
+}
+
 static void received(struct connection *c, int result)
 {
-	ssize_t n = ktlsd_received(&c->message, result, NULL);
+	ssize_t n;
 
-	if (n == -EAGAIN) {
-		prep_receive(c);
-	} else if (n > 0) {
+	if (!take(c, result, &n))
+		return;
+	if (n > 0) {
 		c->received += n;
 		next_request(c);
 	} else if (n == 0) {
 		say_goodbye(c);
 	} else {
+		if (*ktlsd_stream_why(c->stream))
+			warnx("%s", ktlsd_stream_why(c->stream));
 		drop(c);
 	}
 }
 
 static void sent(struct connection *c, int result)
 {
+	ktlsd_stream_end_write(c->stream, result > 0 ? result : 0);
 	if (result <= 0) {
 		drop(c);
 		return;
 	}
 	c->sent += result;
 	if (c->sent < c->response.length)
-		prep_send(c);
+		send_response(c);
 	else if (c->response.file >= 0)
 		send_body(c);
 	else
 		finish_response(c);
+}
+
+static void linger(struct connection *c, int result)
+{
+	ssize_t n;
+
+	if (!take(c, result, &n))
+		return;
+	if (n > 0)
+		prep_receive(c);
+	else
+		drop(c);
 }
 
 static void go_on(struct connection *c, int result)
@@ -274,6 +325,9 @@ static void go_on(struct connection *c, int result)
 	case RESPONSE:
 		sent(c, result);
 		break;
+	case RESPONSE_WAITS:
+		send_response(c);
+		break;
 	case BODY:
 		send_body(c);
 		break;
@@ -281,10 +335,7 @@ static void go_on(struct connection *c, int result)
 		say_goodbye(c);
 		break;
 	case LINGER:
-		if (ktlsd_received(&c->message, result, NULL) > 0)
-			prep_receive(c);
-		else
-			drop(c);
+		linger(c, result);
 		break;
 	case HANDSHAKE:
 		break;
@@ -299,7 +350,7 @@ static void take_results(void)
 		struct connection *c = (void *)(uintptr_t)result->cookie;
 
 		c->active_s = now_s;
-		if (result->error == 0)
+		if (result->error == 0 && ktlsd_stream_new(&c->stream, c->fd, agent, result) == 0)
 			next_request(c);
 		else
 			drop(c);

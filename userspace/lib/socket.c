@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+#include "ktlsd.h"
+#include "probe.h"
+#include "socket.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+/* 2^24.5 records, for a margin of 2^-57 (RFC 8446 §5.5) */
+#define AES_GCM_RECORDS 23726566
+/* RFC 9147 §4.5.3 for AEAD_AES_128_CCM; RFC 8446 says nothing */
+#define AES_CCM_RECORDS (1 << 23)
+
+int socket_cipher(int fd, int direction, const struct ktls_cipher **cipher)
+{
+	struct tls_crypto_info info;
+	socklen_t length = sizeof(info);
+
+	if (getsockopt(fd, SOL_TLS, direction, &info, &length) < 0)
+		return -errno;
+	for (size_t i = 0; i < ktls_cipher_count; i++) {
+		if (ktls_ciphers[i].version == info.version && ktls_ciphers[i].kernel_cipher == info.cipher_type) {
+			*cipher = &ktls_ciphers[i];
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* The kernel shows the sequence number together with the keys only: it stands at the end of all the structures. */
+int socket_records(int fd, int direction, const struct ktls_cipher *cipher, uint64_t *records)
+{
+	union socket_keys keys;
+	socklen_t length = cipher->crypto_info_size;
+	int err = 0;
+
+	if (getsockopt(fd, SOL_TLS, direction, &keys, &length) < 0) {
+		err = -errno;
+	} else {
+		memcpy(records, (char *)&keys + cipher->crypto_info_size - sizeof(*records), sizeof(*records));
+		*records = be64toh(*records);
+	}
+	explicit_bzero(&keys, sizeof(keys));
+	return err;
+}
+
+uint64_t socket_key_records(const struct ktls_cipher *cipher)
+{
+	switch (cipher->kernel_cipher) {
+	case TLS_CIPHER_AES_GCM_128:
+	case TLS_CIPHER_AES_GCM_256:
+		return AES_GCM_RECORDS;
+	case TLS_CIPHER_AES_CCM_128:
+		return AES_CCM_RECORDS;
+	default: /* ChaCha20-Poly1305: the sequence number would wrap first */
+		return UINT64_MAX;
+	}
+}
+
+int socket_send_record(int fd, uint8_t type, const void *data, size_t length, int flags)
+{
+	struct iovec part = {.iov_base = (void *)data, .iov_len = length};
+	union record_control control = {.header = {.cmsg_level = SOL_TLS,
+						   .cmsg_type = TLS_SET_RECORD_TYPE,
+						   .cmsg_len = CMSG_LEN(sizeof(uint8_t))}};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	*CMSG_DATA(&control.header) = type;
+	return sendmsg(fd, &message, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+uint8_t socket_record_type(const struct msghdr *message)
+{
+	const struct cmsghdr *control = CMSG_FIRSTHDR(message);
+
+	for (; control; control = CMSG_NXTHDR((struct msghdr *)message, (struct cmsghdr *)control))
+		if (control->cmsg_level == SOL_TLS && control->cmsg_type == TLS_GET_RECORD_TYPE)
+			return *CMSG_DATA(control);
+	return 0;
+}
+
+static void describe_direction(int fd, int direction, struct ktlsd_socket_info *info, unsigned int flag,
+			       uint64_t *records)
+{
+	const struct ktls_cipher *cipher;
+
+	if (socket_cipher(fd, direction, &cipher) < 0 || socket_records(fd, direction, cipher, records) < 0)
+		return;
+	info->flags |= flag;
+	info->version = cipher->version;
+	info->cipher = cipher->name + strlen("TLS 1.3 ");
+	info->key_records = socket_key_records(cipher);
+}
+
+int ktlsd_socket_info(int fd, struct ktlsd_socket_info *info)
+{
+	const struct ktls_cipher *cipher;
+	int err = socket_cipher(fd, TLS_TX, &cipher);
+
+	*info = (struct ktlsd_socket_info){.cipher = ""};
+	if (err < 0 && err != -EBUSY && err != -EINVAL)
+		return err;
+	describe_direction(fd, TLS_TX, info, KTLSD_RESULT_TX, &info->tx_records);
+	describe_direction(fd, TLS_RX, info, KTLSD_RESULT_RX, &info->rx_records);
+	return 0;
+}
