@@ -86,12 +86,34 @@ before=$(kernel_counts TlsTxSw) # the agent has tried each cipher already
 repeat 3 web -tls1_3 -ign_eof
 check "the kernel counts as many" [ $(($(kernel_counts TlsTxSw) - before)) = 3 ]
 
-says "an unknown order" "unknown request" -- sh -c "printf 'dance\n' | socat -t 2 - UNIX-CONNECT:$KTLSD_CONTROL"
-check "the control socket is its owner's alone" [ "$(stat -c %a "$KTLSD_CONTROL")" = 600 ]
 as_nobody() {
 	setpriv --reuid nobody --regid nogroup --clear-groups "$@"
 }
 chmod 755 "$dir"
+
+# Another process's sockets.
+connected() {
+	[ "$(ktlsctl socket --json "$server" | jq length)" = 1 ]
+}
+start_server example-epoll-echo --service web
+in_background "$dir/client.log" sh -c "{ printf 'hello\n'; sleep 20; } | openssl s_client -quiet -tls1_3 -connect 127.0.0.1:$port"
+check "a process has one socket with TLS" wait_for 5 connected
+check "it echoes" wait_for 5 grep -q '^hello' "$dir/client.log"
+socket_says() {
+	check "of which is said: $1" [ "$(ktlsctl socket --json "$server" | jq -r ".[0] | $1")" = true ]
+}
+socket_says '.version == "TLS 1.3" and .cipher == "AES-128-GCM" and .tx and .rx'
+socket_says '.tx_records == 3 and .rx_records == 1' # two of them are tickets
+socket_says '.key_records == 23726566 and .key_used_percent > 0'
+socket_says ".local == \"127.0.0.1:$port\""
+says "for people" "TLS 1.3 AES-128-GCM +tx rx +3 +1 +0.00 %" -- ktlsctl socket "$server"
+says "a descriptor that is none" "no socket with TLS" -- ktlsctl socket "$server" 0
+says "a process that is none" "No such process" -- ktlsctl socket 999999999
+refused "other users' processes are not looked into" as_nobody ktlsctl socket "$server"
+end "$server"
+
+says "an unknown order" "unknown request" -- sh -c "printf 'dance\n' | socat -t 2 - UNIX-CONNECT:$KTLSD_CONTROL"
+check "the control socket is its owner's alone" [ "$(stat -c %a "$KTLSD_CONTROL")" = 600 ]
 refused "another user may not read the status" as_nobody ktlsctl status
 
 # ---- ktlsd --check ----

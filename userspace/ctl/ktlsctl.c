@@ -14,6 +14,7 @@ static const struct {
 	{"doctor", doctor_main, "check what this kernel and this machine can do, and say what to do about the rest"},
 	{"status", status_main, "show what the agent is doing"},
 	{"reload", reload_main, "have the agent read its configuration again"},
+	{"socket", socket_main, "show the TLS of a process's sockets: keys' age, records, ciphers"},
 	{"probe", probe_main, "make a TLS connection through the agent and print all about it"},
 };
 

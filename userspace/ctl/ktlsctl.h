@@ -14,6 +14,7 @@ enum exit_status {
 int doctor_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int reload_main(int argc, char **argv);
+int socket_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 
 /* Says what is wrong, on standard error. Returns EXIT_PROBLEM. */
