@@ -134,8 +134,7 @@ static bool receives(int fd, const char *text)
 {
 	char buffer[64] = "";
 
-	return receive_once(fd, buffer, sizeof(buffer) - 1, 0) == (ssize_t)strlen(text) &&
-	       strcmp(buffer, text) == 0;
+	return receive_once(fd, buffer, sizeof(buffer) - 1, 0) == (ssize_t)strlen(text) && strcmp(buffer, text) == 0;
 }
 
 bool good_handshake(void)

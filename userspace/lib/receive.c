@@ -11,7 +11,7 @@
 
 #include "stream.h"
 
-#define CREDIT_BYTES (64 * 1024) /* of data that earn one control record */
+#define CREDIT_BYTES UINT64_C(65536) /* of data that earn one control record */
 
 /* ---- limits ---- */
 

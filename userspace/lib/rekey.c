@@ -179,7 +179,8 @@ unsigned int rekey_needed(const struct ktlsd_stream *stream, unsigned int direct
 /* What the process has one of, gone in its children (MADV_WIPEONFORK). The lock is held while an answer is used. */
 static struct ktlsd *shared_connection(struct process *process, const char *path)
 {
-	if (process->connection && (process->connection->fd < 0 || (path && strcmp(process->connection->path, path)))) {
+	if (process->connection &&
+	    (process->connection->fd < 0 || (path && strcmp(process->connection->path, path) != 0))) {
 		ktlsd_close(process->connection);
 		process->connection = NULL;
 	}

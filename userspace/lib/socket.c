@@ -16,20 +16,18 @@
 /* RFC 9147 §4.5.3 for AEAD_AES_128_CCM; RFC 8446 says nothing */
 #define AES_CCM_RECORDS (1 << 23)
 
-int socket_cipher(int fd, int direction, const struct ktls_cipher **cipher)
+const struct ktls_cipher *socket_cipher(int fd, int direction)
 {
 	struct tls_crypto_info info;
 	socklen_t length = sizeof(info);
 
 	if (getsockopt(fd, SOL_TLS, direction, &info, &length) < 0)
-		return -errno;
-	for (size_t i = 0; i < ktls_cipher_count; i++) {
-		if (ktls_ciphers[i].version == info.version && ktls_ciphers[i].kernel_cipher == info.cipher_type) {
-			*cipher = &ktls_ciphers[i];
-			return 0;
-		}
-	}
-	return -EINVAL;
+		return NULL;
+	for (size_t i = 0; i < ktls_cipher_count; i++)
+		if (ktls_ciphers[i].version == info.version && ktls_ciphers[i].kernel_cipher == info.cipher_type)
+			return &ktls_ciphers[i];
+	errno = EINVAL;
+	return NULL;
 }
 
 /* The kernel shows the sequence number together with the keys only: it stands at the end of all the structures. */
@@ -88,9 +86,9 @@ uint8_t socket_record_type(const struct msghdr *message)
 static void describe_direction(int fd, int direction, struct ktlsd_socket_info *info, unsigned int flag,
 			       uint64_t *records)
 {
-	const struct ktls_cipher *cipher;
+	const struct ktls_cipher *cipher = socket_cipher(fd, direction);
 
-	if (socket_cipher(fd, direction, &cipher) < 0 || socket_records(fd, direction, cipher, records) < 0)
+	if (!cipher || socket_records(fd, direction, cipher, records) < 0)
 		return;
 	info->flags |= flag;
 	info->version = cipher->version;
@@ -100,12 +98,10 @@ static void describe_direction(int fd, int direction, struct ktlsd_socket_info *
 
 int ktlsd_socket_info(int fd, struct ktlsd_socket_info *info)
 {
-	const struct ktls_cipher *cipher;
-	int err = socket_cipher(fd, TLS_TX, &cipher);
-
 	*info = (struct ktlsd_socket_info){.cipher = ""};
-	if (err < 0 && err != -EBUSY && err != -EINVAL)
-		return err;
+	/* The ULP without keys, or with a cipher that is none of ours, is something to be said, too. */
+	if (!socket_cipher(fd, TLS_TX) && errno != EBUSY && errno != EINVAL)
+		return -errno;
 	describe_direction(fd, TLS_TX, info, KTLSD_RESULT_TX, &info->tx_records);
 	describe_direction(fd, TLS_RX, info, KTLSD_RESULT_RX, &info->rx_records);
 	return 0;

@@ -20,8 +20,8 @@ union socket_keys {
 
 struct ktls_cipher;
 
-/* The cipher of a direction, TLS_TX or TLS_RX. 0, or -errno: -ENOPROTOOPT without the ULP, -EBUSY without keys. */
-int socket_cipher(int fd, int direction, const struct ktls_cipher **cipher);
+/* The cipher of a direction, TLS_TX or TLS_RX. NULL with errno: ENOPROTOOPT without the ULP, EBUSY without keys. */
+const struct ktls_cipher *socket_cipher(int fd, int direction);
 
 /* How many records the direction's key has protected so far. 0 or -errno. */
 int socket_records(int fd, int direction, const struct ktls_cipher *cipher, uint64_t *records);

@@ -55,14 +55,10 @@ bool stream_is_ours(const struct ktlsd_stream *stream)
 
 static int inspect(struct ktlsd_stream *stream)
 {
-	const struct ktls_cipher *receiving;
-	int err = socket_cipher(stream->fd, TLS_TX, &stream->cipher);
-
-	if (err == 0)
-		err = socket_cipher(stream->fd, TLS_RX, &receiving);
-	if (err == -ENOPROTOOPT || err == -EBUSY)
-		return -ENOTCONN;
-	return err;
+	stream->cipher = socket_cipher(stream->fd, TLS_TX);
+	if (stream->cipher && socket_cipher(stream->fd, TLS_RX))
+		return 0;
+	return errno == ENOPROTOOPT || errno == EBUSY ? -ENOTCONN : -errno;
 }
 
 static void take_result(struct ktlsd_stream *stream, const struct ktlsd_result *result)
