@@ -124,13 +124,19 @@ static int take_event(struct ktlsd_stream *stream, enum event event)
 static ssize_t take_control(struct ktlsd_stream *stream, const struct msghdr *message, size_t length, uint8_t type)
 {
 	bool end = message->msg_flags & MSG_EOR;
+	enum event event;
 
 	if (end && !spend_credit(stream))
 		return stream_fail(stream, -EDQUOT, ALERT_UNEXPECTED_MESSAGE,
 				   "the peer sends more control records than the limits allow");
 	if (type == RECORD_APPLICATION_DATA && length == 0)
 		return -EAGAIN;
-	return take_event(stream, records_take(&stream->records, type, message->msg_iov, length, end));
+	event = records_take(&stream->records, type, message->msg_iov, length, end);
+	if (end && stream->records.misleading) {
+		stream->records.misleading = false;
+		socket_keep_rx_key(stream->fd, stream->cipher); /* a kernel without KeyUpdate was not misled */
+	}
+	return take_event(stream, event);
 }
 
 static ssize_t receive(int fd, struct msghdr *message, union record_control *control, int flags)

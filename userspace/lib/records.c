@@ -121,6 +121,9 @@ static void take_messages(struct records *records, const uint8_t *bytes, size_t 
 {
 	size_t part;
 
+	if (length > 0 && records->taken == 0 && !records_between_messages(records) && *bytes == HANDSHAKE_KEY_UPDATE &&
+	    records->version == TLS13)
+		records->misleading = true;
 	while (length > 0 && records->event != EVENT_VIOLATION) {
 		part = 1;
 		if (records->head_length < sizeof(records->head)) {

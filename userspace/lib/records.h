@@ -48,6 +48,7 @@ struct records {
 	uint8_t role;	  /* enum ktlsd_role of ours; 0: not known, then either is taken to be it */
 	uint8_t alert;
 	const char *why;
+	bool misleading; /* a part of a message began like a KeyUpdate, which is all that the kernel looks at */
 
 	enum event event;	  /* of the record under way */
 	size_t taken;		  /* of its bytes */

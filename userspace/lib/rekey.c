@@ -91,7 +91,9 @@ static void keep_tx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 {
 	int asked = TX_ASKED;
 
-	mlock(&stream->next_keys, sizeof(stream->next_keys));
+	if (!stream->next_keys_locked)
+		mlock(&stream->next_keys, sizeof(stream->next_keys));
+	stream->next_keys_locked = true;
 	memcpy(&stream->next_keys, keys, stream->cipher->crypto_info_size);
 	if (atomic_compare_exchange_strong(&stream->tx_update, &asked, TX_READY))
 		stream_settle_soon(stream);
@@ -106,7 +108,7 @@ static int set_rx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 				   "the kernel refuses the peer's next key");
 	atomic_fetch_add(&stream->rx_rekeys, 1);
 	stream->rx_waits = false;
-	stream->rx_budget = 0;
+	stream->rx_budget = stream_budget(stream->key_records_soft);
 	return 0;
 }
 

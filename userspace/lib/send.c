@@ -36,7 +36,7 @@ static int update_key(struct ktlsd_stream *stream, int flags)
 		return stream_fail(stream, -EKEYEXPIRED, KTLSD_NO_ALERT, "the kernel refuses our next key");
 	atomic_store(&stream->request_peer, false);
 	atomic_fetch_add(&stream->tx_rekeys, 1);
-	stream->tx_budget = 0;
+	stream->tx_budget = stream_budget(stream->key_records_soft);
 	atomic_store(&stream->tx_update, TX_KEEPS);
 	return 0;
 }

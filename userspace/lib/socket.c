@@ -47,6 +47,18 @@ int socket_records(int fd, int direction, const struct ktls_cipher *cipher, uint
 	return err;
 }
 
+int socket_keep_rx_key(int fd, const struct ktls_cipher *cipher)
+{
+	union socket_keys keys;
+	socklen_t length = cipher->crypto_info_size;
+	int err = 0;
+
+	if (getsockopt(fd, SOL_TLS, TLS_RX, &keys, &length) < 0 || setsockopt(fd, SOL_TLS, TLS_RX, &keys, length) < 0)
+		err = -errno;
+	explicit_bzero(&keys, sizeof(keys));
+	return err;
+}
+
 uint64_t socket_key_records(const struct ktls_cipher *cipher)
 {
 	switch (cipher->kernel_cipher) {

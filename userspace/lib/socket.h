@@ -26,6 +26,9 @@ const struct ktls_cipher *socket_cipher(int fd, int direction);
 /* How many records the direction's key has protected so far. 0 or -errno. */
 int socket_records(int fd, int direction, const struct ktls_cipher *cipher, uint64_t *records);
 
+/* Sets the peer's key anew as it is: the kernel then waits for no other. 0 or -errno. */
+int socket_keep_rx_key(int fd, const struct ktls_cipher *cipher);
+
 /* How many it may (RFC 8446 §5.5). */
 uint64_t socket_key_records(const struct ktls_cipher *cipher);
 

@@ -56,6 +56,7 @@ struct ktlsd_stream {
 	_Atomic bool owes_no_renegotiation;
 	_Atomic int tx_update; /* enum tx_update */
 	union socket_keys next_keys;
+	bool next_keys_locked;
 	_Atomic bool request_peer; /* the next KeyUpdate asks for the peer's */
 
 	/* rekeying */

@@ -106,6 +106,46 @@ unsigned int streams_take_back(struct ktlsd_stream *stream)
 	return directions;
 }
 
+/* ---- the order of renewals ---- */
+
+/* The list is in the order of renewal_ns. near: it is expected at the front rather than at the end. */
+static void list_for_renewal(struct ktlsd *agent, struct ktlsd_stream *stream, int64_t when, bool near)
+{
+	struct ktlsd_stream *other;
+
+	stream->renewal_ns = when;
+	if (near) {
+		for (other = TAILQ_FIRST(&agent->streams); other && other->renewal_ns <= when;)
+			other = TAILQ_NEXT(other, renewal);
+		if (other) {
+			TAILQ_INSERT_BEFORE(other, stream, renewal);
+			return;
+		}
+		TAILQ_INSERT_TAIL(&agent->streams, stream, renewal);
+		return;
+	}
+	for (other = TAILQ_LAST(&agent->streams, stream_list); other && other->renewal_ns > when;)
+		other = TAILQ_PREV(other, stream_list, renewal);
+	if (other)
+		TAILQ_INSERT_AFTER(&agent->streams, other, stream, renewal);
+	else
+		TAILQ_INSERT_HEAD(&agent->streams, stream, renewal);
+}
+
+/* A token that does not live long has to be renewed again before it would be looked at. */
+static void keep_renewal_in_time(struct ktlsd_stream *stream)
+{
+	struct ktlsd *agent = stream->agent;
+
+	if (stream->token_renewal_ns >= stream->renewal_ns)
+		return;
+	TAILQ_REMOVE(&agent->streams, stream, renewal);
+	list_for_renewal(agent, stream, stream->token_renewal_ns, true);
+	pthread_mutex_lock(&agent->lock);
+	wake_at(agent, stream->renewal_ns);
+	pthread_mutex_unlock(&agent->lock);
+}
+
 /* ---- answers ---- */
 
 static void conclude(struct ktlsd_stream *stream, const struct ktlsd_msg_header *message)
@@ -117,6 +157,7 @@ static void conclude(struct ktlsd_stream *stream, const struct ktlsd_msg_header 
 		ask_later(stream, directions);
 		return;
 	}
+	keep_renewal_in_time(stream);
 	more = rekey_needed(stream, stream->wanted);
 	stream->wanted = 0;
 	if (more && !atomic_load(&stream->error))
@@ -154,30 +195,6 @@ void streams_answered(struct ktlsd *agent, const struct ktlsd_msg_header *messag
 }
 
 /* ---- its streams ---- */
-
-/* The list is in the order of renewal_ns. near: it is expected at the front rather than at the end. */
-static void list_for_renewal(struct ktlsd *agent, struct ktlsd_stream *stream, int64_t when, bool near)
-{
-	struct ktlsd_stream *other;
-
-	stream->renewal_ns = when;
-	if (near) {
-		for (other = TAILQ_FIRST(&agent->streams); other && other->renewal_ns <= when;)
-			other = TAILQ_NEXT(other, renewal);
-		if (other) {
-			TAILQ_INSERT_BEFORE(other, stream, renewal);
-			return;
-		}
-		TAILQ_INSERT_TAIL(&agent->streams, stream, renewal);
-		return;
-	}
-	for (other = TAILQ_LAST(&agent->streams, stream_list); other && other->renewal_ns > when;)
-		other = TAILQ_PREV(other, stream_list, renewal);
-	if (other)
-		TAILQ_INSERT_AFTER(&agent->streams, other, stream, renewal);
-	else
-		TAILQ_INSERT_HEAD(&agent->streams, stream, renewal);
-}
 
 void streams_join(struct ktlsd_stream *stream)
 {
