@@ -143,7 +143,7 @@ static void seal_token(struct handshake *hs)
 		.suite = secrets->suite,
 		.role = hs->role,
 		.connection_id = hs->connection_id,
-		.expires = time(NULL) + hs->config->settings->token_lifetime,
+		.expires = token_expiry(time(NULL), hs->config->settings->token_lifetime),
 	};
 	snprintf(token.service, sizeof(token.service), "%s", hs->service->name);
 	memcpy(token.client.secret, secrets->client_traffic, SECRET_MAX);

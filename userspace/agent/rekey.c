@@ -151,7 +151,7 @@ static int renew(struct rekey *rekey, const struct caller *caller, const struct 
 	if (error)
 		return error;
 	rekey->lifetime = caller->door->worker->config->settings->token_lifetime;
-	token->expires = now + rekey->lifetime;
+	token->expires = token_expiry(now, rekey->lifetime);
 	return derive(rekey, token, why);
 }
 

@@ -28,6 +28,12 @@ struct token {
 	} client, server; /* as sent by */
 };
 
+/* Of a token that is good for lifetime seconds at least: the second that is running has begun already. */
+static inline int64_t token_expiry(int64_t now, unsigned int lifetime)
+{
+	return now + lifetime + 1;
+}
+
 /* Fetches the algorithm; false if OpenSSL has it not. */
 bool token_init(void);
 

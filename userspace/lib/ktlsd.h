@@ -267,8 +267,8 @@ void ktlsd_stream_end_write(struct ktlsd_stream *stream, size_t bytes);
 
 /*
  * Replaces our key, and with request_peer has the peer replace its own. 0: done or under way. -EOPNOTSUPP: no token.
- * -EKEYEXPIRED: the agent refuses; the old key stays. Needed
- * only by who wants it more often than the limits do.
+ * -EPIPE: we send nothing more. -EKEYEXPIRED: the agent refuses; the old key stays. Needed only by who wants it more often
+ * than the limits do.
  */
 int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer);
 

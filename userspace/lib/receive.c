@@ -68,12 +68,17 @@ static bool earn_credit(struct ktlsd_stream *stream)
 	return stream->credit > 0;
 }
 
-static bool spend_credit(struct ktlsd_stream *stream)
+/* For a record that brings no data. */
+static int spend_credit(struct ktlsd_stream *stream)
 {
 	stream->control_records++;
 	if (stream->credited_ns == 0)
 		stream->credited_ns = now_ns();
-	return stream->credit-- > 0 || (earn_credit(stream) && stream->credit-- > 0);
+	if (stream->credit <= 0 && !earn_credit(stream))
+		return stream_fail(stream, -EDQUOT, ALERT_UNEXPECTED_MESSAGE,
+				   "the peer sends more control records than the limits allow");
+	stream->credit--;
+	return 0;
 }
 
 /* ---- what came ---- */
@@ -126,9 +131,8 @@ static ssize_t take_control(struct ktlsd_stream *stream, const struct msghdr *me
 	bool end = message->msg_flags & MSG_EOR;
 	enum event event;
 
-	if (end && !spend_credit(stream))
-		return stream_fail(stream, -EDQUOT, ALERT_UNEXPECTED_MESSAGE,
-				   "the peer sends more control records than the limits allow");
+	if (end && spend_credit(stream) < 0)
+		return stream->error;
 	if (type == RECORD_APPLICATION_DATA && length == 0)
 		return -EAGAIN;
 	event = records_take(&stream->records, type, message->msg_iov, length, end);
@@ -173,13 +177,40 @@ static ssize_t key_expired(struct ktlsd_stream *stream)
 	return -EINPROGRESS;
 }
 
+/* The kernel marks the socket as broken, and would not send our alert either. */
+static ssize_t does_not_decrypt(struct ktlsd_stream *stream)
+{
+	int error;
+	socklen_t length = sizeof(error);
+
+	getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	return stream_fail(stream, -EBADMSG, ALERT_BAD_RECORD_MAC, "a record does not decrypt");
+}
+
+static ssize_t take_front(struct ktlsd_stream *stream);
+
+/*
+ * There was no room for the type of a control record: a receive that waits in a ring begins again with what room an
+ * empty record has left it.
+ */
+static ssize_t no_room(struct ktlsd_stream *stream)
+{
+	int front = look(stream);
+
+	if (front == -EKEYEXPIRED)
+		return key_expired(stream);
+	return front <= 0 || front == RECORD_APPLICATION_DATA ? -EAGAIN : take_front(stream);
+}
+
 static ssize_t take_error(struct ktlsd_stream *stream, ssize_t error)
 {
 	switch (error) {
 	case -EKEYEXPIRED:
 		return key_expired(stream);
+	case -EIO:
+		return no_room(stream);
 	case -EBADMSG:
-		return stream_fail(stream, -EBADMSG, ALERT_BAD_RECORD_MAC, "a record does not decrypt");
+		return does_not_decrypt(stream);
 	case -EMSGSIZE: /* net/tls, tls_rx_msg_size() */
 	case -EINVAL:
 		return stream_fail(stream, -EPROTO, ALERT_UNEXPECTED_MESSAGE, "the peer sent what is no TLS record");
@@ -207,6 +238,8 @@ static ssize_t take(struct ktlsd_stream *stream, const struct msghdr *message, s
 	if (received < 0)
 		return take_error(stream, received);
 	type = socket_record_type(message);
+	if (type == 0 && message->msg_flags & MSG_CTRUNC) /* with a control record that would be EIO */
+		type = RECORD_APPLICATION_DATA;
 	if (type == RECORD_APPLICATION_DATA && received > 0 && records_between_messages(&stream->records))
 		return took_data(stream, received);
 	if (type != 0)
@@ -232,18 +265,22 @@ static ssize_t take_front(struct ktlsd_stream *stream)
 	return result;
 }
 
-/* What a splice brought: as take(). It stops in front of a control record with EINVAL. */
+/* What a splice brought: as take(). It stops in front of a control record with EINVAL, and behind an empty one with 0. */
 static ssize_t take_spliced(struct ktlsd_stream *stream, ssize_t result)
 {
 	int front;
 
-	if (result > 0)
+	if (result > 0 && records_between_messages(&stream->records))
 		return took_data(stream, result);
-	if (result == 0)
-		return cut_off(stream);
-	if (result != -EINVAL)
+	if (result > 0)
+		return stream_fail(stream, -EPROTO, ALERT_UNEXPECTED_MESSAGE, "the peer broke off a handshake message");
+	if (result < 0 && result != -EINVAL)
 		return take_error(stream, result);
 	front = look(stream);
+	if (result == 0 && front == 0)
+		return cut_off(stream);
+	if (result == 0)
+		return spend_credit(stream) < 0 ? stream->error : -EAGAIN;
 	if (front == -EKEYEXPIRED)
 		return key_expired(stream);
 	return front <= 0 || front == RECORD_APPLICATION_DATA ? -EINVAL : take_front(stream);

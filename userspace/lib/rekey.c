@@ -197,7 +197,13 @@ static const struct ktlsd_msg_header *receive_answer(struct ktlsd *agent, uint64
 	struct pollfd socket = {.fd = agent->fd, .events = POLLIN};
 	const struct ktlsd_msg_header *message;
 
-	while (poll(&socket, 1, ANSWER_MS) > 0 && connection_receive(agent) == 1) {
+	int ready;
+
+	while ((ready = poll(&socket, 1, ANSWER_MS)) != 0) {
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready < 0 || connection_receive(agent) != 1)
+			return NULL;
 		while ((message = message_next(&agent->inbound.reader)))
 			if (message->type != KTLSD_MSG_HELLO && message->cookie == cookie)
 				return message;

@@ -22,14 +22,24 @@ static bool owes(const struct ktlsd_stream *stream)
 	return atomic_load(&stream->tx_update) == TX_READY || atomic_load(&stream->owes_no_renegotiation);
 }
 
+/* Nothing more can be sent. */
+static int close_sending(struct ktlsd_stream *stream, int err)
+{
+	atomic_store(&stream->tx_update, TX_CLOSED);
+	explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
+	return err;
+}
+
 /* The KeyUpdate is the last record under the old key (RFC 8446 §4.6.3). From here to the end nobody else may send. */
 static int update_key(struct ktlsd_stream *stream, int flags)
 {
 	uint8_t message[5] = {HANDSHAKE_KEY_UPDATE, 0, 0, 1, atomic_load(&stream->request_peer)};
 	int err = socket_send_record(stream->fd, RECORD_HANDSHAKE, message, sizeof(message), flags);
 
-	if (err < 0)
+	if (err == -EAGAIN || err == -EINTR)
 		return err;
+	if (err < 0)
+		return close_sending(stream, err);
 	err = setsockopt(stream->fd, SOL_TLS, TLS_TX, &stream->next_keys, stream->cipher->crypto_info_size);
 	explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
 	if (err < 0)
@@ -327,6 +337,8 @@ int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer)
 
 	if (stream->token_length == 0)
 		return -EOPNOTSUPP;
+	if (atomic_load(&stream->tx_update) == TX_CLOSED)
+		return -EPIPE;
 	if (request_peer)
 		atomic_store(&stream->request_peer, true);
 	err = rekey(stream, KTLSD_TX, stream->agent ? REKEY_TRY : REKEY_WAIT);
@@ -346,8 +358,7 @@ int ktlsd_stream_shutdown(struct ktlsd_stream *stream)
 	if (err == 0 && atomic_load(&stream->tx_update) != TX_CLOSED) {
 		err = socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), 0);
 		if (err == 0) {
-			atomic_store(&stream->tx_update, TX_CLOSED);
-			explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
+			close_sending(stream, 0);
 			shutdown(stream->fd, SHUT_WR);
 		}
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <endian.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "ktlsd.h"
@@ -16,13 +17,26 @@
 /* RFC 9147 §4.5.3 for AEAD_AES_128_CCM; RFC 8446 says nothing */
 #define AES_CCM_RECORDS (1 << 23)
 
+static bool is_tcp(int fd)
+{
+	int protocol = 0, error = errno;
+	socklen_t length = sizeof(protocol);
+	bool tcp = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP;
+
+	errno = error;
+	return tcp;
+}
+
 const struct ktls_cipher *socket_cipher(int fd, int direction)
 {
 	struct tls_crypto_info info;
 	socklen_t length = sizeof(info);
 
-	if (getsockopt(fd, SOL_TLS, direction, &info, &length) < 0)
+	if (getsockopt(fd, SOL_TLS, direction, &info, &length) < 0) {
+		if (errno == EOPNOTSUPP && is_tcp(fd)) /* what IPv4 says of any option that it does not know */
+			errno = ENOPROTOOPT;
 		return NULL;
+	}
 	for (size_t i = 0; i < ktls_cipher_count; i++)
 		if (ktls_ciphers[i].version == info.version && ktls_ciphers[i].kernel_cipher == info.cipher_type)
 			return &ktls_ciphers[i];

@@ -151,13 +151,16 @@ static void keep_renewal_in_time(struct ktlsd_stream *stream)
 static void conclude(struct ktlsd_stream *stream, const struct ktlsd_msg_header *message)
 {
 	unsigned int directions = stream->asked_for, more;
+	int err;
 
 	stream->asked = 0;
-	if (rekey_take_answer(stream, directions, message) == -EAGAIN) {
+	err = rekey_take_answer(stream, directions, message);
+	if (err == -EAGAIN) {
 		ask_later(stream, directions);
 		return;
 	}
-	keep_renewal_in_time(stream);
+	if (err == 0)
+		keep_renewal_in_time(stream);
 	more = rekey_needed(stream, stream->wanted);
 	stream->wanted = 0;
 	if (more && !atomic_load(&stream->error))
