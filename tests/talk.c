@@ -52,7 +52,11 @@ static int connect_or_accept(void)
 	socklen_t length = sizeof(address);
 
 	if (!listening) {
-		must(connect(sock, (struct sockaddr *)&address, length) == 0);
+		/* A server that was started just now may not listen yet. */
+		for (int tries = 0; connect(sock, (struct sockaddr *)&address, length) != 0; tries++) {
+			must(errno == ECONNREFUSED && tries < 100);
+			usleep(50000);
+		}
 		return sock;
 	}
 	must(bind(sock, (struct sockaddr *)&address, length) == 0 && listen(sock, 1) == 0);

@@ -23,16 +23,11 @@ bool connection_is_ours(const struct ktlsd *agent)
 	return agent->magic == MAGIC;
 }
 
-static int set_path(struct ktlsd *agent, const char *path)
+const char *connection_path(const char *path)
 {
 	if (!path)
 		path = getenv("KTLSD_HANDOFF");
-	if (!path || !*path)
-		path = KTLSD_HANDOFF_PATH;
-	if (strlen(path) >= sizeof(agent->path))
-		return -ENAMETOOLONG;
-	strcpy(agent->path, path);
-	return 0;
+	return path && *path ? path : KTLSD_HANDOFF_PATH;
 }
 
 static struct ktlsd *allocate(void)
@@ -58,30 +53,31 @@ static struct ktlsd *allocate(void)
 	return agent;
 }
 
-int ktlsd_open(struct ktlsd **agent_out, const char *path)
+int connection_make(struct ktlsd **agent_out, const char *path, int flags)
 {
 	struct ktlsd *agent;
 	int err;
 
+	path = connection_path(path);
+	if (strlen(path) >= sizeof(agent->path))
+		return -ENAMETOOLONG;
 	agent = allocate();
 	if (!agent)
 		return -ENOMEM;
-	err = set_path(agent, path);
-	if (err < 0)
-		goto fail;
+	strcpy(agent->path, path);
 	agent->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (agent->epoll_fd < 0) {
-		err = -errno;
-		goto fail;
+	err = agent->epoll_fd < 0 ? -errno : connection_establish(agent, flags);
+	if (err < 0) {
+		ktlsd_close(agent);
+		return err;
 	}
-	err = connection_establish(agent, 0);
-	if (err < 0)
-		goto fail;
 	*agent_out = agent;
 	return 0;
-fail:
-	ktlsd_close(agent);
-	return err;
+}
+
+int ktlsd_open(struct ktlsd **agent, const char *path)
+{
+	return connection_make(agent, path, 0);
 }
 
 static void close_unread_fds(struct inbound *inbound)
@@ -159,6 +155,7 @@ void connection_lost(struct ktlsd *agent)
 {
 	close_unread_fds(&agent->inbound);
 	agent->inbound.reader.length = agent->inbound.reader.offset = 0;
+	explicit_bzero(agent->inbound.data, sizeof(agent->inbound.data)); /* keys may be in it that nobody took */
 	pthread_mutex_lock(&agent->lock);
 	/* By hand, because closing does not remove it while a child has the descriptor too. */
 	epoll_ctl(agent->epoll_fd, EPOLL_CTL_DEL, agent->fd, NULL);

@@ -61,6 +61,12 @@ struct ktlsd {
 /* False in a child of the process that opened it. */
 bool connection_is_ours(const struct ktlsd *agent);
 
+/* path as ktlsd_open() takes it, resolved. */
+const char *connection_path(const char *path);
+
+/* As ktlsd_open(). flags: SOCK_NONBLOCK: connecting does not wait. */
+int connection_make(struct ktlsd **agent, const char *path, int flags);
+
 /* Connects and says hello; nobody else sends before that. flags: SOCK_NONBLOCK or 0. 0 or -errno. */
 int connection_establish(struct ktlsd *agent, int flags);
 

@@ -184,7 +184,7 @@ int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **s
  * Keys come from the agent. With a struct ktlsd nothing waits for it: requests go over that connection, its ktlsd_fd()
  * polls readable for their answers, and ktlsd_peek_result() takes them in. Meanwhile a receive says -EAGAIN, and the socket
  * polls readable when the new key is in. Only a receive that may block, because the socket does, waits for a key that it
- * needs. Without a struct ktlsd every request waits for its answer. An agent that is away is asked again for up to
+ * needs, and a send whose key has come to its very end, an eighth of its life after the agent was first asked. Without a struct ktlsd every request waits for its answer. An agent that is away is asked again for up to
  * rekey_timeout_ms; until our new key is there, what is sent goes on with the old one.
  *
  * Who polls, and then receives only what came, gives a struct ktlsd, or has a non-blocking socket when the stream is made:
@@ -209,7 +209,8 @@ int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **s
  * Threads. One at a time receives, any number send. Records of different senders are never mixed, and none comes between a
  * KeyUpdate and its key. With a struct ktlsd, making and freeing the stream and receiving are for the thread that uses it.
  *
- * Fork. A child may go on with data; a KeyUpdate is for the process that made the stream.
+ * Fork. Parent or child, one of them goes on with a stream, because each would think itself alone in sending. A child may
+ * go on with data; replacing keys is for the process that made the stream.
  */
 
 /*
@@ -246,7 +247,10 @@ ssize_t ktlsd_stream_completed(struct ktlsd_stream *stream, const struct msghdr 
 int ktlsd_multishot_message(const struct msghdr *armed, void *buffer, int result, struct msghdr *message,
 			    struct iovec *part);
 
-/* Sends as send() and writev() do, without SIGPIPE. flags: MSG_DONTWAIT, MSG_MORE. A blocking socket sends all. */
+/*
+ * Sends as send() and writev() do, without SIGPIPE. flags: MSG_DONTWAIT (not for another sender either), MSG_MORE. A blocking
+ * socket sends all.
+ */
 ssize_t ktlsd_stream_send(struct ktlsd_stream *stream, const void *data, size_t size, int flags);
 ssize_t ktlsd_stream_writev(struct ktlsd_stream *stream, const struct iovec *parts, int count, int flags);
 

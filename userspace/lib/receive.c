@@ -28,8 +28,9 @@ static void check_key_life(struct ktlsd_stream *stream)
 	stream->rx_budget = stream_budget(records < soft ? soft - records : 0);
 	if (stream->rx_budget < (int64_t)(soft / 64))
 		stream->rx_budget = stream_budget(soft / 64);
-	if (records < soft || stream->token_length == 0)
+	if (records < soft || stream->token_length == 0 || stream->peer_asked || !stream_is_ours(stream))
 		return;
+	stream->peer_asked = true;
 	atomic_store(&stream->request_peer, true);
 	if (rekey(stream, KTLSD_TX, REKEY_TRY) == 0)
 		stream_settle_soon(stream);
@@ -125,6 +126,18 @@ static int take_event(struct ktlsd_stream *stream, enum event event)
 	return fail_by_peer(stream);
 }
 
+/* The program's memory, in which it expects data, and perhaps zeroes behind that. */
+static void wipe(const struct iovec *parts, size_t length)
+{
+	while (length > 0) {
+		size_t part = length < parts->iov_len ? length : parts->iov_len;
+
+		memset(parts->iov_base, 0, part);
+		length -= part;
+		parts++;
+	}
+}
+
 /* A record that is not data, or a part of one. */
 static ssize_t take_control(struct ktlsd_stream *stream, const struct msghdr *message, size_t length, uint8_t type)
 {
@@ -136,6 +149,7 @@ static ssize_t take_control(struct ktlsd_stream *stream, const struct msghdr *me
 	if (type == RECORD_APPLICATION_DATA && length == 0)
 		return -EAGAIN;
 	event = records_take(&stream->records, type, message->msg_iov, length, end);
+	wipe(message->msg_iov, length);
 	if (end && stream->records.misleading) {
 		stream->records.misleading = false;
 		socket_keep_rx_key(stream->fd, stream->cipher); /* a kernel without KeyUpdate was not misled */
@@ -171,9 +185,11 @@ static int look(struct ktlsd_stream *stream)
  */
 static ssize_t key_expired(struct ktlsd_stream *stream)
 {
-	if (!stream->rx_waits && look(stream) != -EKEYEXPIRED)
-		return -EAGAIN;
-	stream->rx_waits = true;
+	if (!stream->rx_waits) {
+		if (look(stream) != -EKEYEXPIRED)
+			return -EAGAIN;
+		stream->rx_waits = true;
+	}
 	return -EINPROGRESS;
 }
 
@@ -281,8 +297,8 @@ static ssize_t take_spliced(struct ktlsd_stream *stream, ssize_t result)
 		return cut_off(stream);
 	if (result == 0)
 		return spend_credit(stream) < 0 ? stream->error : -EAGAIN;
-	if (front == -EKEYEXPIRED)
-		return key_expired(stream);
+	if (front < 0 && front != -EAGAIN)
+		return take_error(stream, front);
 	return front <= 0 || front == RECORD_APPLICATION_DATA ? -EINVAL : take_front(stream);
 }
 
@@ -352,10 +368,12 @@ void stream_look_behind(struct ktlsd_stream *stream)
 	front = look(stream);
 	if (front == RECORD_HANDSHAKE)
 		take_front(stream);
-	else if (front == -EKEYEXPIRED)
-		stream->rx_waits = true;
+	else if (front < 0 && front != -EAGAIN)
+		take_error(stream, front);
 	if (stream->rx_waits)
 		fetch_key(stream, false);
+	if (atomic_load(&stream->error))
+		shutdown(stream->fd, SHUT_RDWR); /* the program learns it from poll() */
 }
 
 static size_t total_length(const struct iovec *parts, int count)
@@ -405,6 +423,8 @@ ssize_t ktlsd_stream_splice_in(struct ktlsd_stream *stream, int pipe, size_t siz
 {
 	ssize_t result;
 
+	if (size == 0)
+		return -EINVAL;
 	do {
 		result = ready(stream, flags & SPLICE_F_NONBLOCK);
 		if (result <= 0)

@@ -104,9 +104,9 @@ static void keep_tx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 static int set_rx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 {
 	if (setsockopt(stream->fd, SOL_TLS, TLS_RX, keys, stream->cipher->crypto_info_size) < 0)
-		return stream_fail(stream, -EKEYEXPIRED, ALERT_INTERNAL_ERROR,
-				   "the kernel refuses the peer's next key");
+		return rekey_give_up(stream, KTLSD_RX, "the kernel refuses the peer's next key");
 	atomic_fetch_add(&stream->rx_rekeys, 1);
+	stream->peer_asked = false;
 	stream->rx_waits = false;
 	stream->rx_budget = stream_budget(stream->key_records_soft);
 	return 0;
@@ -121,6 +121,14 @@ static int apply(struct ktlsd_stream *stream, unsigned int directions, const str
 	if (directions & KTLSD_TX)
 		keep_tx_keys(stream, answer->tx_keys);
 	return directions & KTLSD_RX ? set_rx_keys(stream, answer->rx_keys) : 0;
+}
+
+void rekey_note_asked(struct ktlsd_stream *stream, unsigned int directions)
+{
+	int keeps = TX_KEEPS;
+
+	if (directions & KTLSD_TX)
+		atomic_compare_exchange_strong(&stream->tx_update, &keeps, TX_ASKED);
 }
 
 void rekey_stop(struct ktlsd_stream *stream)
@@ -181,12 +189,13 @@ unsigned int rekey_needed(const struct ktlsd_stream *stream, unsigned int direct
 /* What the process has one of, gone in its children (MADV_WIPEONFORK). The lock is held while an answer is used. */
 static struct ktlsd *shared_connection(struct process *process, const char *path)
 {
-	if (process->connection &&
-	    (process->connection->fd < 0 || (path && strcmp(process->connection->path, path) != 0))) {
-		ktlsd_close(process->connection);
+	struct ktlsd *connection = process->connection;
+
+	if (connection && (connection->fd < 0 || strcmp(connection->path, connection_path(path)) != 0)) {
+		ktlsd_close(connection);
 		process->connection = NULL;
 	}
-	if (!process->connection && ktlsd_open(&process->connection, path) < 0)
+	if (!process->connection && connection_make(&process->connection, path, SOCK_NONBLOCK) < 0)
 		process->connection = NULL;
 	return process->connection;
 }
@@ -242,18 +251,17 @@ static int try(struct ktlsd_stream *stream, const char *path, unsigned int direc
 
 static int ask_and_wait(struct ktlsd_stream *stream, unsigned int directions, enum patience patience)
 {
-	const char *path = stream->agent ? stream->agent->path : NULL;
+	const char *path = stream->agent ? stream->agent->path : stream->path;
 	int64_t until = now_ns() + stream->limits.rekey_timeout_ms * MS;
 	int err;
 
-	if (directions & KTLSD_TX)
-		atomic_store(&stream->tx_update, TX_ASKED);
+	rekey_note_asked(stream, directions);
 	while ((err = try(stream, path, directions)) == -EAGAIN) {
 		if (patience == REKEY_TRY) {
 			rekey_stop(stream);
 			return err;
 		}
-		if (now_ns() > until)
+		if (now_ns() > until || atomic_load(&stream->error))
 			return rekey_give_up(stream, directions, REKEY_NO_ANSWER);
 		poll(NULL, 0, REKEY_RETRY_MS);
 	}

@@ -17,9 +17,15 @@
 
 /* ---- what is owed ---- */
 
+/* A child has a copy of the key, and must not set what its parent sets. */
+static bool has_next_key(const struct ktlsd_stream *stream)
+{
+	return atomic_load(&stream->tx_update) == TX_READY && stream_is_ours(stream);
+}
+
 static bool owes(const struct ktlsd_stream *stream)
 {
-	return atomic_load(&stream->tx_update) == TX_READY || atomic_load(&stream->owes_no_renegotiation);
+	return has_next_key(stream) || atomic_load(&stream->owes_no_renegotiation);
 }
 
 /* Nothing more can be sent. */
@@ -33,9 +39,13 @@ static int close_sending(struct ktlsd_stream *stream, int err)
 /* The KeyUpdate is the last record under the old key (RFC 8446 §4.6.3). From here to the end nobody else may send. */
 static int update_key(struct ktlsd_stream *stream, int flags)
 {
-	uint8_t message[5] = {HANDSHAKE_KEY_UPDATE, 0, 0, 1, atomic_load(&stream->request_peer)};
-	int err = socket_send_record(stream->fd, RECORD_HANDSHAKE, message, sizeof(message), flags);
+	bool request = atomic_exchange(&stream->request_peer, false);
+	uint8_t message[5] = {HANDSHAKE_KEY_UPDATE, 0, 0, 1, request};
+	int err = socket_send_record(stream->fd, RECORD_HANDSHAKE, message, sizeof(message), flags),
+	    is_ready = TX_READY;
 
+	if (err < 0 && request)
+		atomic_store(&stream->request_peer, true);
 	if (err == -EAGAIN || err == -EINTR)
 		return err;
 	if (err < 0)
@@ -44,10 +54,9 @@ static int update_key(struct ktlsd_stream *stream, int flags)
 	explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
 	if (err < 0)
 		return stream_fail(stream, -EKEYEXPIRED, KTLSD_NO_ALERT, "the kernel refuses our next key");
-	atomic_store(&stream->request_peer, false);
 	atomic_fetch_add(&stream->tx_rekeys, 1);
 	stream->tx_budget = stream_budget(stream->key_records_soft);
-	atomic_store(&stream->tx_update, TX_KEEPS);
+	atomic_compare_exchange_strong(&stream->tx_update, &is_ready, TX_KEEPS);
 	return 0;
 }
 
@@ -65,11 +74,11 @@ static int refuse_renegotiation(struct ktlsd_stream *stream, int flags)
 /* The semaphore is held. */
 static int settle(struct ktlsd_stream *stream, int flags)
 {
-	int err = 0;
+	int err = atomic_load(&stream->error);
 
-	if (atomic_load(&stream->owes_no_renegotiation))
+	if (err == 0 && atomic_load(&stream->owes_no_renegotiation))
 		err = refuse_renegotiation(stream, flags);
-	if (err == 0 && atomic_load(&stream->tx_update) == TX_READY)
+	if (err == 0 && has_next_key(stream))
 		err = update_key(stream, flags);
 	return err;
 }
@@ -122,7 +131,7 @@ static int check_key_life(struct ktlsd_stream *stream, bool wait)
 
 	if (err < 0)
 		return err;
-	if (records >= soft && stream->token_length > 0) {
+	if (records >= soft && stream->token_length > 0 && (records >= hard || stream_is_ours(stream))) {
 		err = rekey(stream, KTLSD_TX, records >= hard ? REKEY_WAIT : REKEY_TRY);
 		if (err == 0)
 			return settle(stream, wait ? 0 : MSG_DONTWAIT);
@@ -296,6 +305,9 @@ static ssize_t send_in_portions(struct ktlsd_stream *stream, const struct iovec 
 	for (int i = 0; i < count; i++) {
 		struct source source = {.send = send_data, .data = parts[i].iov_base, .flags = flags};
 
+		n = stream->tx_budget > 0 ? 0 : prepare(stream, !(flags & MSG_DONTWAIT));
+		if (n < 0)
+			break;
 		n = transfer(stream, &source, parts[i].iov_len, !(flags & MSG_DONTWAIT));
 		done += n > 0 ? n : 0;
 		if (n < 0 || (size_t)n < parts[i].iov_len)
@@ -337,6 +349,8 @@ int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer)
 
 	if (stream->token_length == 0)
 		return -EOPNOTSUPP;
+	if (!stream_is_ours(stream))
+		return -EOWNERDEAD;
 	if (atomic_load(&stream->tx_update) == TX_CLOSED)
 		return -EPIPE;
 	if (request_peer)

@@ -37,12 +37,15 @@ static void make_process(void)
 		own_process = page;
 }
 
-/* NULL: there was no memory for it. A child finds zeroes, of which a mutex, too, may consist. */
+/*
+ * NULL: there was no memory for it. Each process in a line of forks counts on from where its parent was. A child finds zeroes, of which a mutex, too, may consist. */
 struct process *stream_process(void)
 {
+	static int last_stamp;
+
 	pthread_once(&once, make_process);
 	if (own_process && own_process->stamp == 0)
-		own_process->stamp = getpid();
+		own_process->stamp = ++last_stamp;
 	return own_process;
 }
 
@@ -112,6 +115,7 @@ void ktlsd_stream_free(struct ktlsd_stream *stream)
 		streams_leave(stream);
 	pthread_mutex_destroy(&stream->rekeying);
 	sem_destroy(&stream->writing);
+	free(stream->path);
 	explicit_bzero(stream, sizeof(*stream));
 	free(stream);
 }
@@ -160,12 +164,12 @@ int stream_fail(struct ktlsd_stream *stream, int error, uint8_t alert, const cha
 		return none;
 	snprintf(stream->why, sizeof(stream->why), "%s", why);
 	/* Another thread may be sending for as long as the peer does not read: then there is no alert, and its keys stay. */
+	atomic_store(&stream->tx_update, TX_CLOSED);
 	if (sem_trywait(&stream->writing) == 0) {
 		send_alert(stream, alert);
 		explicit_bzero(&stream->next_keys, sizeof(stream->next_keys));
 		sem_post(&stream->writing);
 	}
-	atomic_store(&stream->tx_update, TX_CLOSED);
 	shutdown(stream->fd, SHUT_WR);
 	return error;
 }

@@ -28,6 +28,7 @@ enum tx_update {
 struct ktlsd_stream {
 	int fd;
 	struct ktlsd *agent; /* NULL: none, or gone */
+	char *path;	     /* of an agent that is gone; NULL: the usual one */
 	int owner;	     /* the process's stamp */
 	const struct ktls_cipher *cipher;
 	struct ktlsd_stream_limits limits;
@@ -39,7 +40,8 @@ struct ktlsd_stream {
 	bool nonblocking; /* as it was when the stream was made */
 	bool suspected;	  /* a KeyUpdate may be there that poll() does not show: in agent->suspects */
 	TAILQ_ENTRY(ktlsd_stream) suspect;
-	bool rx_waits;	       /* for the peer's next key */
+	bool peer_asked;       /* to replace its key */
+	_Atomic bool rx_waits; /* for the peer's next key */
 	bool tx_requested;     /* the peer wants ours replaced, too */
 	unsigned int rx_calls; /* for rekey_renew(), like tx_calls */
 	int64_t rx_budget;     /* bytes until the kernel's count is looked at: no record has less than one */
@@ -146,6 +148,9 @@ int rekey_take_answer(struct ktlsd_stream *stream, unsigned int directions, cons
 
 /* What of this is still to be done. */
 unsigned int rekey_needed(const struct ktlsd_stream *stream, unsigned int directions);
+
+/* A request for these is under way. */
+void rekey_note_asked(struct ktlsd_stream *stream, unsigned int directions);
 
 /* No request is under way any more. */
 void rekey_stop(struct ktlsd_stream *stream);

@@ -54,8 +54,7 @@ static int ask(struct ktlsd_stream *stream, unsigned int directions)
 {
 	struct ktlsd *agent = stream->agent;
 
-	if (directions & KTLSD_TX)
-		atomic_store(&stream->tx_update, TX_ASKED);
+	rekey_note_asked(stream, directions);
 	stream->asked_until_ns = now_ns() + stream->limits.rekey_timeout_ms * MS;
 	pthread_mutex_lock(&agent->lock);
 	list(agent, stream, directions);
@@ -192,8 +191,10 @@ void streams_answered(struct ktlsd *agent, const struct ktlsd_msg_header *messag
 		return;
 	}
 	pthread_mutex_lock(&stream->rekeying);
-	if (stream->asked == number) /* else somebody could not wait and took it back */
+	if (stream->asked == number)
 		conclude(stream, message);
+	else /* somebody could not wait and took it back */
+		explicit_bzero((void *)message, message->length);
 	pthread_mutex_unlock(&stream->rekeying);
 }
 
@@ -244,6 +245,7 @@ void streams_abandon(struct ktlsd *agent)
 	TAILQ_FOREACH(stream, &agent->streams, renewal) {
 		pthread_mutex_lock(&stream->rekeying);
 		stream->agent = NULL;
+		stream->path = strdup(agent->path);
 		stream->asking_listed = stream->suspected = false;
 		rekey_stop(stream);
 		pthread_mutex_unlock(&stream->rekeying);
@@ -252,13 +254,14 @@ void streams_abandon(struct ktlsd *agent)
 		close(agent->timer_fd);
 }
 
-static struct ktlsd_stream *take_overdue(struct ktlsd *agent, int64_t now)
+static struct ktlsd_stream *take_overdue(struct ktlsd *agent, int64_t now, uint64_t *number)
 {
 	struct ktlsd_stream *stream;
 
 	pthread_mutex_lock(&agent->lock);
 	TAILQ_FOREACH(stream, &agent->asking, asking) {
 		if (stream->asked_until_ns <= now) {
+			*number = stream->asked;
 			unlist(agent, stream);
 			break;
 		}
@@ -267,16 +270,27 @@ static struct ktlsd_stream *take_overdue(struct ktlsd *agent, int64_t now)
 	return stream;
 }
 
+/* What was wanted in addition, later, has its own time. */
+static void give_up(struct ktlsd_stream *stream)
+{
+	unsigned int more = stream->wanted;
+
+	stream->wanted = 0;
+	rekey_give_up(stream, stream->asked_for, REKEY_NO_ANSWER);
+	more = rekey_needed(stream, more);
+	if (more && !atomic_load(&stream->error))
+		ask(stream, more);
+}
+
 static void give_up_overdue(struct ktlsd *agent, int64_t now)
 {
 	struct ktlsd_stream *stream;
+	uint64_t number = 0;
 
-	while ((stream = take_overdue(agent, now))) {
+	while ((stream = take_overdue(agent, now, &number))) {
 		pthread_mutex_lock(&stream->rekeying);
-		if (stream->asked) {
-			rekey_give_up(stream, stream->asked_for | stream->wanted, REKEY_NO_ANSWER);
-			stream->wanted = 0;
-		}
+		if (stream->asked == number)
+			give_up(stream);
 		pthread_mutex_unlock(&stream->rekeying);
 	}
 }
