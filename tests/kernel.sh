@@ -15,18 +15,10 @@ server() {
 }
 
 services() {
-	while read -r name cipher; do
+	suites | while read -r name cipher; do
 		server "$name"
 		echo "ciphers = $cipher"
-	done <<-END
-		tls13_aes_128_gcm TLS_AES_128_GCM_SHA256
-		tls13_aes_256_gcm TLS_AES_256_GCM_SHA384
-		tls13_chacha20    TLS_CHACHA20_POLY1305_SHA256
-		tls13_aes_128_ccm TLS_AES_128_CCM_SHA256
-		tls12_aes_128_gcm ECDHE-ECDSA-AES128-GCM-SHA256
-		tls12_aes_256_gcm ECDHE-ECDSA-AES256-GCM-SHA384
-		tls12_chacha20    ECDHE-ECDSA-CHACHA20-POLY1305
-	END
+	done
 	for version in 2 3; do
 		for tickets in 0 1 2 5; do
 			server tls1${version}_${tickets}_tickets

@@ -221,6 +221,19 @@ install_ways() {
 	echo setsockopt
 }
 
+# suites: every cipher suite with a name for its service.
+suites() {
+	cat <<-END
+		tls13_aes_128_gcm TLS_AES_128_GCM_SHA256
+		tls13_aes_256_gcm TLS_AES_256_GCM_SHA384
+		tls13_chacha20    TLS_CHACHA20_POLY1305_SHA256
+		tls13_aes_128_ccm TLS_AES_128_CCM_SHA256
+		tls12_aes_128_gcm ECDHE-ECDSA-AES128-GCM-SHA256
+		tls12_aes_256_gcm ECDHE-ECDSA-AES256-GCM-SHA384
+		tls12_chacha20    ECDHE-ECDSA-CHACHA20-POLY1305
+	END
+}
+
 # make_pki: certificates, once.
 make_pki() {
 	[ -d "$dir/pki" ] || pki "$dir/pki" || bail_out "pki"
