@@ -170,13 +170,14 @@ listens_on() {
 	[ -n "$(ss -Hltn "sport = :$1")" ]
 }
 
-# next_port: $port is one that nobody listens on.
-port=21000
+# next_port: $port is one that nobody listens on, and that the kernel gives to no client.
+last_port=21000
 next_port() {
-	port=$((port + 1))
-	while listens_on $port; do
-		port=$((port + 1))
+	last_port=$((last_port + 1))
+	while listens_on $last_port; do
+		last_port=$((last_port + 1))
 	done
+	port=$last_port
 }
 
 # s_client OPTION...: it verifies, reads until the server closes, and is given up after ten seconds.

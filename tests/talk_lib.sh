@@ -149,7 +149,7 @@ with_gnutls_serv() {
 
 # begin WITH_... OPTION...
 begin() {
-	"$@" || bail_out "$*: $(tail -n 5 "$dir/peer.log" "$dir/talk.log")"
+	"$@" || bail_out "$*: $(tail -n 15 "$dir/peer.log" "$dir/talk.log")"
 	peer_options=''
 	case $* in *--polling*) way=polling ;; *) way=blocking ;; esac
 }
