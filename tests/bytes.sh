@@ -9,13 +9,8 @@ for way in $(install_ways); do
 	start_agent <<END
 install = $way
 workers = 2
-[service server]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
-[service client]
-role = client
-ca = $dir/pki/ca.pem
+$(server_service server)
+$(client_service client)
 END
 	run_program "keys by $way" bytes "$dir/pki"
 	check "the agent says so" [ "$(agent_status ".installs | keys[0]")" = "$way" ]

@@ -8,30 +8,14 @@
 
 make_pki
 start_agent <<END
-[service names]
-role = server
-certificate = $dir/pki/other-ecdsa.pem
-key = $dir/pki/other-ecdsa.key
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
+$(server_service names other-ecdsa server-ecdsa server-rsa)
 alpn = h2, http/1.1
 
-[service plain]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service plain)
 
-[service rsa]
-role = server
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
+$(server_service rsa server-rsa)
 
-[service one-group]
-role = server
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
+$(server_service one-group server-rsa)
 groups = P-384
 END
 

@@ -7,14 +7,7 @@
 
 make_pki
 start_agent <<END
-[service web]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
-certificate = $dir/pki/server-ed25519.pem
-key = $dir/pki/server-ed25519.key
+$(server_service web server-ecdsa server-rsa server-ed25519)
 alpn = http/1.1
 END
 

@@ -7,55 +7,27 @@
 # services: the rest of a configuration; keys of [ktlsd] go before it.
 services() {
 	cat <<END
-[service web]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service web)
 allow_everyone = yes
-[service web12]
-role = server
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
+$(server_service web12 server-rsa)
 max_version = 1.2
 allow_everyone = yes
-[service mutual]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service mutual)
 client_certificate = require
 ca = $dir/pki/ca.pem
-[service mutual12]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service mutual12)
 client_certificate = require
 ca = $dir/pki/ca.pem
 max_version = 1.2
-[service root]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
-[service users]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service root)
+$(server_service users)
 allow_users = 65534
-[service groups]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service groups)
 allow_groups = 61
-[service small]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service small)
 max_handshakes = 3
-[service client]
-role = client
-ca = $dir/pki/ca.pem
-[service client-mutual]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service client)
+$(client_service client-mutual)
 certificate = $dir/pki/client.pem
 key = $dir/pki/client.key
 END

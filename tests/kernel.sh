@@ -5,13 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 
 server() {
-	cat <<-END
-		[service $1]
-		role = server
-		certificate = $dir/pki/server-ecdsa.pem
-		key = $dir/pki/server-ecdsa.key
-		alpn = test
-	END
+	server_service "$1"
+	echo "alpn = test"
 }
 
 services() {
@@ -33,9 +28,7 @@ make_pki
 for way in $(install_ways); do
 	start_agent <<END
 install = $way
-[service client]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service client)
 $(services)
 END
 	run_program "keys by $way" kernel "$@"

@@ -222,6 +222,21 @@ install_ways() {
 	echo setsockopt
 }
 
+# server_service NAME [CERTIFICATE...]: a section of the configuration; further keys go behind it.
+server_service() {
+	printf '[service %s]\nrole = server\n' "$1"
+	shift
+	[ $# -gt 0 ] || set -- server-ecdsa
+	for service_certificate; do
+		printf 'certificate = %s\nkey = %s\n' "$dir/pki/$service_certificate.pem" "$dir/pki/$service_certificate.key"
+	done
+}
+
+# client_service NAME [CA]
+client_service() {
+	printf '[service %s]\nrole = client\nca = %s\n' "$1" "$dir/pki/${2:-ca}.pem"
+}
+
 # suites: every cipher suite with a name for its service.
 suites() {
 	cat <<-END

@@ -151,7 +151,7 @@ done
 start_agent <<END
 $(server_service server)
 $(server_service web)
-$(client_service)
+$(client_service client)
 END
 errors_before=$(kernel_count TlsDecryptError)
 

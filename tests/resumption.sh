@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 server() {
-	printf '[service %s]\nrole = server\ncertificate = %s\nkey = %s\n' "$1" "$dir/pki/$certificate.pem" "$dir/pki/$certificate.key"
+	server_service "$1" "$certificate"
 }
 
 # config TRUST CA: two services with one policy, one with another, one for each number of tickets. It changes by TRUST and CA

@@ -8,29 +8,18 @@
 
 make_pki
 start_agent <<END
-[service client]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service client)
 
-[service with-certificate]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service with-certificate)
 certificate = $dir/pki/client.pem
 key = $dir/pki/client.key
 
-[service distrustful]
-role = client
-ca = $dir/pki/stranger-ca.pem
+$(client_service distrustful stranger-ca)
 
-[service old]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service old)
 max_version = 1.2
 
-[service server]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
+$(server_service server)
 END
 
 # ---- nginx: a server for each row of the table, all in one ----

@@ -10,14 +10,8 @@ config() {
 	cat <<END
 workers = 2
 install = $1
-[service web]
-role = server
-certificate = $dir/pki/server-ecdsa.pem
-key = $dir/pki/server-ecdsa.key
-[service rsa]
-role = server
-certificate = $dir/pki/server-rsa.pem
-key = $dir/pki/server-rsa.key
+$(server_service web)
+$(server_service rsa server-rsa)
 END
 }
 

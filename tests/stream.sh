@@ -6,13 +6,8 @@
 
 services() {
 	suites | while read -r name cipher; do
-		cat <<-END
-			[service $name]
-			role = server
-			certificate = $dir/pki/server-ecdsa.pem
-			key = $dir/pki/server-ecdsa.key
-			ciphers = $cipher
-		END
+		server_service "$name"
+		echo "ciphers = $cipher"
 	done
 }
 
@@ -21,9 +16,7 @@ programs='stream stream_keys stream_limits stream_splice'
 for way in $(install_ways); do
 	start_agent <<END
 install = $way
-[service client]
-role = client
-ca = $dir/pki/ca.pem
+$(client_service client)
 $(services)
 END
 	for program in $programs; do

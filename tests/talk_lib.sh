@@ -6,15 +6,6 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# server_service NAME
-server_service() {
-	printf '[service %s]\nrole = server\ncertificate = %s\nkey = %s\n' "$1" "$dir/pki/server-ecdsa.pem" "$dir/pki/server-ecdsa.key"
-}
-
-client_service() {
-	printf '[service client]\nrole = client\nca = %s\n' "$dir/pki/ca.pem"
-}
-
 # ---- the two ----
 
 peer='' talk=''

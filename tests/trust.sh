@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 service() {
-	printf '[service %s]\nrole = server\ncertificate = %s\nkey = %s\n' "$1" "$dir/pki/server-ecdsa.pem" "$dir/pki/server-ecdsa.key"
+	server_service "$1"
 	printf 'ca = %s\nclient_certificate = %s\n' "$dir/pki/ca.pem" "$1"
 }
 
