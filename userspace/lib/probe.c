@@ -10,6 +10,7 @@
 #include <sys/time.h>
 
 #include "probe.h"
+#include "socket.h"
 
 #ifndef TLS_TX_MAX_PAYLOAD_LEN
 #define TLS_TX_MAX_PAYLOAD_LEN 5
@@ -37,15 +38,6 @@ const struct ktls_cipher ktls_ciphers[] = {
 	 sizeof(struct tls12_crypto_info_chacha20_poly1305)},
 };
 const size_t ktls_cipher_count = sizeof(ktls_ciphers) / sizeof(ktls_ciphers[0]);
-
-/* The structs of all ciphers begin with the same header; behind it, any bytes do as keys of a probe. */
-union any_crypto_info {
-	struct tls_crypto_info info;
-	struct tls12_crypto_info_aes_gcm_128 aes_gcm_128;
-	struct tls12_crypto_info_aes_gcm_256 aes_gcm_256;
-	struct tls12_crypto_info_aes_ccm_128 aes_ccm_128;
-	struct tls12_crypto_info_chacha20_poly1305 chacha20_poly1305;
-};
 
 /* One socket instead of a listener and a pair: nobody else can connect to it. */
 static int connect_to_itself(int fd)
@@ -81,9 +73,9 @@ int ktls_probe_socket(void)
 
 int ktls_probe_install(int fd, const struct ktls_cipher *cipher, int direction, uint8_t generation)
 {
-	union any_crypto_info keys;
+	union socket_keys keys;
 
-	memset(&keys, generation, sizeof(keys));
+	memset(&keys, generation, sizeof(keys)); /* any bytes do as keys of a probe */
 	keys.info.version = cipher->version;
 	keys.info.cipher_type = cipher->kernel_cipher;
 	return setsockopt(fd, SOL_TLS, direction, &keys, cipher->crypto_info_size) < 0 ? -errno : 0;

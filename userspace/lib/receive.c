@@ -376,15 +376,6 @@ void stream_look_behind(struct ktlsd_stream *stream)
 		shutdown(stream->fd, SHUT_RDWR); /* the program learns it from poll() */
 }
 
-static size_t total_length(const struct iovec *parts, int count)
-{
-	size_t total = parts->iov_len;
-
-	for (int i = 1; i < count; i++)
-		total += parts[i].iov_len;
-	return total;
-}
-
 static bool nothing_yet(ssize_t result)
 {
 	return result == -EAGAIN || result == -EINPROGRESS;

@@ -9,7 +9,6 @@
 #define HANDSHAKE_CLIENT_HELLO 1
 #define HANDSHAKE_NEW_SESSION_TICKET 4
 #define HANDSHAKE_CERTIFICATE_REQUEST 13
-#define HANDSHAKE_KEY_UPDATE 24
 
 #define MESSAGE_MAX (256 * 1024) /* a ticket with extensions has at most 2 * 64 KiB (RFC 8446 §4.6.1) */
 

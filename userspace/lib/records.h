@@ -19,6 +19,8 @@ enum record_type {
 	RECORD_APPLICATION_DATA = 23,
 };
 
+#define HANDSHAKE_KEY_UPDATE 24 /* RFC 8446 §4; the other messages concern records.c alone */
+
 enum alert_level { ALERT_WARNING = 1, ALERT_FATAL = 2 };
 
 /* RFC 8446 §6; no_renegotiation: RFC 5246 §7.2 */

@@ -13,9 +13,8 @@
 
 #include "stream.h"
 
-#define ANSWER_MS 2000	       /* an agent that does not answer is away */
-#define RENEWAL_RETRY_MS 60000 /* a token that could not be renewed */
-#define CALLS_PER_LOOK 256     /* at the clock */
+#define ANSWER_MS 2000	   /* an agent that does not answer is away */
+#define CALLS_PER_LOOK 256 /* at the clock */
 
 /* ---- a request ---- */
 
@@ -84,7 +83,14 @@ static void read_answer(struct answer *answer, const struct ktlsd_msg_header *he
 		answer->error = 0;
 }
 
-/* ---- keys go in; the mutex is held ---- */
+/* ---- tokens and keys go in; the mutex is held ---- */
+
+void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s)
+{
+	memcpy(stream->token, token, length);
+	stream->token_length = length;
+	stream->token_renewal_ns = now_ns() + lifetime_s * INT64_C(500) * MS;
+}
 
 /* In the library's memory for as long as another sender is at it, or the peer does not read; kept from swap as far as allowed. */
 static void keep_tx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
@@ -115,9 +121,7 @@ static int set_rx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 /* Our KeyUpdate first: the peer asked for it to come before whatever we send with its new data in mind. */
 static int apply(struct ktlsd_stream *stream, unsigned int directions, const struct answer *answer)
 {
-	memcpy(stream->token, answer->token, answer->token_length);
-	stream->token_length = answer->token_length;
-	stream->token_renewal_ns = now_ns() + answer->lifetime_s * INT64_C(500) * MS;
+	rekey_keep_token(stream, answer->token, answer->token_length, answer->lifetime_s);
 	if (directions & KTLSD_TX)
 		keep_tx_keys(stream, answer->tx_keys);
 	return directions & KTLSD_RX ? set_rx_keys(stream, answer->rx_keys) : 0;
@@ -205,7 +209,6 @@ static const struct ktlsd_msg_header *receive_answer(struct ktlsd *agent, uint64
 {
 	struct pollfd socket = {.fd = agent->fd, .events = POLLIN};
 	const struct ktlsd_msg_header *message;
-
 	int ready;
 
 	while ((ready = poll(&socket, 1, ANSWER_MS)) != 0) {

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -278,17 +277,9 @@ int ktlsd_peek_result(struct ktlsd *agent, struct ktlsd_result **result)
 	return err;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 int ktlsd_wait_result(struct ktlsd *agent, struct ktlsd_result **result, int timeout_ms)
 {
-	int64_t deadline = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+	int64_t deadline = timeout_ms > 0 ? now_ns() / MS + timeout_ms : 0;
 	int64_t left = timeout_ms;
 	int err;
 
@@ -299,7 +290,7 @@ int ktlsd_wait_result(struct ktlsd *agent, struct ktlsd_result **result, int tim
 		if (err != -EAGAIN)
 			return err;
 		if (timeout_ms > 0)
-			left = deadline - now_ms();
+			left = deadline - now_ns() / MS;
 		if (timeout_ms >= 0 && left <= 0)
 			return -ETIME;
 		socket = (struct pollfd){.fd = agent->fd, .events = POLLIN};

@@ -13,7 +13,6 @@
 #include "stream.h"
 
 #define RECORD_LEAST 512 /* bytes: smaller limits for records a peer can't ask for (RFC 6066 §4) */
-#define HANDSHAKE_KEY_UPDATE 24
 
 /* ---- what is owed ---- */
 
@@ -63,8 +62,7 @@ static int update_key(struct ktlsd_stream *stream, int flags)
 /* RFC 5246 §7.2.2: a warning, and the connection goes on. */
 static int refuse_renegotiation(struct ktlsd_stream *stream, int flags)
 {
-	uint8_t alert[2] = {ALERT_WARNING, ALERT_NO_RENEGOTIATION};
-	int err = socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), flags);
+	int err = socket_send_alert(stream->fd, ALERT_WARNING, ALERT_NO_RENEGOTIATION, flags);
 
 	if (err == 0)
 		atomic_store(&stream->owes_no_renegotiation, false);
@@ -111,9 +109,7 @@ void stream_settle_soon(struct ktlsd_stream *stream)
 /* The peer can't be told a new key. The connection ends in order, while it still may. */
 static int end_of_key(struct ktlsd_stream *stream)
 {
-	uint8_t alert[2] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
-
-	socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), MSG_DONTWAIT);
+	socket_send_alert(stream->fd, ALERT_WARNING, ALERT_CLOSE_NOTIFY, MSG_DONTWAIT);
 	return stream_fail(stream, -EKEYEXPIRED, KTLSD_NO_ALERT,
 			   stream->cipher->version == TLS_1_2_VERSION
 				   ? "the key has protected as many records as it may, and TLS 1.2 can't replace it"
@@ -288,15 +284,6 @@ ssize_t ktlsd_stream_splice_out(struct ktlsd_stream *stream, int pipe, size_t si
 	return send_from(stream, &source, size, !(flags & SPLICE_F_NONBLOCK));
 }
 
-static size_t total_length(const struct iovec *parts, int count)
-{
-	size_t total = 0;
-
-	for (int i = 0; i < count; i++)
-		total += parts[i].iov_len;
-	return total;
-}
-
 /* More than the key may protect without a look: part by part. */
 static ssize_t send_in_portions(struct ktlsd_stream *stream, const struct iovec *parts, int count, int flags)
 {
@@ -363,14 +350,13 @@ int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer)
 
 int ktlsd_stream_shutdown(struct ktlsd_stream *stream)
 {
-	uint8_t alert[2] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
 	int err = take(stream, !stream_is_nonblocking(stream));
 
 	if (err < 0)
 		return err;
 	err = atomic_load(&stream->error);
 	if (err == 0 && atomic_load(&stream->tx_update) != TX_CLOSED) {
-		err = socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), 0);
+		err = socket_send_alert(stream->fd, ALERT_WARNING, ALERT_CLOSE_NOTIFY, 0);
 		if (err == 0) {
 			close_sending(stream, 0);
 			shutdown(stream->fd, SHUT_WR);

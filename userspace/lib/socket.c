@@ -6,6 +6,7 @@
 
 #include "ktlsd.h"
 #include "probe.h"
+#include "records.h"
 #include "socket.h"
 
 #ifndef SOL_TLS
@@ -97,6 +98,13 @@ int socket_send_record(int fd, uint8_t type, const void *data, size_t length, in
 
 	*CMSG_DATA(&control.header) = type;
 	return sendmsg(fd, &message, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int socket_send_alert(int fd, uint8_t level, uint8_t description, int flags)
+{
+	uint8_t alert[2] = {level, description};
+
+	return socket_send_record(fd, RECORD_ALERT, alert, sizeof(alert), flags);
 }
 
 uint8_t socket_record_type(const struct msghdr *message)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* Room for the keys of any cipher of probe.h's table. */
+/* Room for the keys of any cipher of probe.h's table; all begin with the same header. */
 union socket_keys {
 	struct tls_crypto_info info;
 	struct tls12_crypto_info_aes_gcm_128 aes_gcm_128;
@@ -34,6 +34,9 @@ uint64_t socket_key_records(const struct ktls_cipher *cipher);
 
 /* Sends one record of a type that is not data. 0 or -errno; -EAGAIN: nothing was sent. */
 int socket_send_record(int fd, uint8_t type, const void *data, size_t length, int flags);
+
+/* Sends an alert, a record of two bytes. As socket_send_record(). */
+int socket_send_alert(int fd, uint8_t level, uint8_t description, int flags);
 
 /* Room for the control message that says a record's type. */
 union record_control {

@@ -38,7 +38,9 @@ static void make_process(void)
 }
 
 /*
- * NULL: there was no memory for it. Each process in a line of forks counts on from where its parent was. A child finds zeroes, of which a mutex, too, may consist. */
+ * NULL: there was no memory for it. Each process in a line of forks counts on from where its parent was. A child finds
+ * zeroes, of which a mutex, too, may consist.
+ */
 struct process *stream_process(void)
 {
 	static int last_stamp;
@@ -67,11 +69,8 @@ static int inspect(struct ktlsd_stream *stream)
 static void take_result(struct ktlsd_stream *stream, const struct ktlsd_result *result)
 {
 	stream->records.role = result->role;
-	if (!result->token || result->token_length > sizeof(stream->token))
-		return;
-	memcpy(stream->token, result->token, result->token_length);
-	stream->token_length = result->token_length;
-	stream->token_renewal_ns = now_ns() + result->token_lifetime_s * INT64_C(500000000);
+	if (result->token && result->token_length <= sizeof(stream->token))
+		rekey_keep_token(stream, result->token, result->token_length, result->token_lifetime_s);
 }
 
 int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *agent, const struct ktlsd_result *result)
@@ -149,10 +148,7 @@ bool stream_is_nonblocking(const struct ktlsd_stream *stream)
 /* The semaphore is held. */
 static void send_alert(struct ktlsd_stream *stream, uint8_t description)
 {
-	uint8_t alert[2] = {ALERT_FATAL, description};
-
-	if (description != KTLSD_NO_ALERT &&
-	    socket_send_record(stream->fd, RECORD_ALERT, alert, sizeof(alert), MSG_DONTWAIT) == 0)
+	if (description != KTLSD_NO_ALERT && socket_send_alert(stream->fd, ALERT_FATAL, description, MSG_DONTWAIT) == 0)
 		stream->alert_sent = description;
 }
 

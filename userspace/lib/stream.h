@@ -84,6 +84,15 @@ struct ktlsd_stream {
 
 int64_t now_ns(void);
 
+static inline size_t total_length(const struct iovec *parts, int count)
+{
+	size_t total = 0;
+
+	for (int i = 0; i < count; i++)
+		total += parts[i].iov_len;
+	return total;
+}
+
 /* A number of records as a budget that can be counted down and multiplied. */
 static inline int64_t stream_budget(uint64_t records)
 {
@@ -102,8 +111,8 @@ struct process *stream_process(void);
 bool stream_is_ours(const struct ktlsd_stream *stream);
 
 /*
- * The connection is over: the peer gets an alert (KTLSD_NO_ALERT: none), and our sending side is shut. Returns error, or what it failed
- * with before.
+ * The connection is over: the peer gets an alert (KTLSD_NO_ALERT: none), and our sending side is shut. Returns error, or
+ * what it failed with before.
  */
 int stream_fail(struct ktlsd_stream *stream, int error, uint8_t alert, const char *why);
 
@@ -120,6 +129,9 @@ void stream_look_behind(struct ktlsd_stream *stream);
 void stream_settle_soon(struct ktlsd_stream *stream);
 
 /* ---- rekey.c ---- */
+
+/* The token for the next request. It fits (KTLSD_TOKEN_MAX). */
+void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s);
 
 enum patience {
 	REKEY_TRY,  /* don't wait; without a struct ktlsd one try */
@@ -138,7 +150,8 @@ void rekey_renew(struct ktlsd_stream *stream, unsigned int *calls);
 /* The rest is for streams.c. stream->rekeying is held. */
 
 #define MS INT64_C(1000000)
-#define REKEY_RETRY_MS 50 /* an agent that is away is asked again so often */
+#define REKEY_RETRY_MS 50      /* an agent that is away is asked again so often */
+#define RENEWAL_RETRY_MS 60000 /* a token that could not be renewed */
 #define REKEY_NO_ANSWER "the agent gave no new keys in time"
 
 int rekey_send(struct ktlsd *agent, const struct ktlsd_stream *stream, unsigned int directions, uint64_t cookie);

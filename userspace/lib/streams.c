@@ -12,8 +12,7 @@
 
 #include "stream.h"
 
-#define RENEWAL_RETRY_MS 60000 /* a token that could not be renewed */
-#define LOOK_MS 20	       /* after a receive that came short */
+#define LOOK_MS 20 /* after a receive that came short */
 
 /* ---- asking ---- */
 
