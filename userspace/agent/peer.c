@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "identity.h"
+#include "moment.h"
 #include "peer.h"
 
 #define TEXT_MAX 2048 /* of one attribute: a certificate may be as long as it likes, a message may not */
@@ -22,84 +22,32 @@ static void add_text(struct datagram_writer *datagram, enum ktlsd_attribute_type
 	BIO_reset(text);
 }
 
-static const char *name_kind(int type)
+struct name_list {
+	BIO *text;
+	const char *separator;
+};
+
+static bool add_name(void *argument, const char *name)
 {
-	switch (type) {
-	case GEN_DNS:
-		return "DNS";
-	case GEN_EMAIL:
-		return "email";
-	case GEN_URI:
-		return "URI";
-	case GEN_IPADD:
-		return "IP";
-	}
-	return NULL;
-}
+	struct name_list *list = argument;
 
-/* Names are listed with commas between them, so one that holds a comma, or what no name should hold, is no name. */
-static bool is_plain(const unsigned char *name, int length)
-{
-	int i;
-
-	for (i = 0; i < length; i++) {
-		if (name[i] <= ' ' || name[i] > '~' || name[i] == ',')
-			return false;
-	}
-	return length > 0;
-}
-
-static bool name_text(const GENERAL_NAME *name, char *text, size_t size)
-{
-	int type;
-	const ASN1_STRING *value = GENERAL_NAME_get0_value(name, &type);
-	const unsigned char *data;
-	int length;
-
-	if (!name_kind(type))
-		return false;
-	data = ASN1_STRING_get0_data(value);
-	length = ASN1_STRING_length(value);
-	if (type == GEN_IPADD)
-		return (length == 4 || length == 16) && inet_ntop(length == 4 ? AF_INET : AF_INET6, data, text, size);
-	if (!is_plain(data, length) || (size_t)length >= size)
-		return false;
-	memcpy(text, data, length);
-	text[length] = '\0';
-	return true;
+	BIO_printf(list->text, "%s%s", list->separator, name);
+	list->separator = ", ";
+	return BIO_pending(list->text) + IDENTITY_MAX < TEXT_MAX;
 }
 
 static void add_names(struct datagram_writer *datagram, X509 *peer, BIO *text)
 {
-	GENERAL_NAMES *names = X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL);
-	const char *separator = "";
-	char name[512];
-	int i, type;
-
-	for (i = 0; names && i < sk_GENERAL_NAME_num(names) && BIO_pending(text) + sizeof(name) < TEXT_MAX; i++) {
-		const GENERAL_NAME *general = sk_GENERAL_NAME_value(names, i);
-
-		if (!name_text(general, name, sizeof(name)))
-			continue;
-		GENERAL_NAME_get0_value(general, &type);
-		BIO_printf(text, "%s%s:%s", separator, name_kind(type), name);
-		separator = ", ";
-	}
-	GENERAL_NAMES_free(names);
+	identity_names(peer, add_name, &(struct name_list){text, ""});
 	add_text(datagram, KTLSD_ATTR_PEER_NAMES, text);
 }
 
 static void add_time(struct datagram_writer *datagram, enum ktlsd_attribute_type type, const ASN1_TIME *time)
 {
-	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-	int days, seconds;
-	int64_t value;
+	int64_t value = moment_of(time);
 
-	if (epoch && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1) {
-		value = days * INT64_C(86400) + seconds;
+	if (value != INT64_MIN)
 		message_attribute(datagram, type, &value, sizeof(value));
-	}
-	ASN1_TIME_free(epoch);
 }
 
 void peer_describe(X509 *peer, struct datagram_writer *datagram)
