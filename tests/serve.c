@@ -54,6 +54,7 @@ static void print_peer(const struct ktlsd_result *result)
 	print_text("peer", result->peer->subject);
 	print_text("issuer", result->peer->issuer);
 	print_text("names", result->peer->names);
+	print_text("peer_name", result->peer->name);
 	print_text("serial", result->peer->serial);
 	print_hex("sha256", result->peer->sha256, 32);
 	while (ktlsd_chain_next(result, &offset, &der, &length))

@@ -51,12 +51,12 @@ none    nothing      unnoticed
 none    client       unnoticed
 request nothing      unnoticed
 request client       taken
-request expired      certificate_expired     certificate has expired
+request expired      certificate_expired     has expired: valid from 2020
 request stranger     unknown_ca              unable to get .*issuer
 request server-ecdsa unsupported_certificate unsuitable certificate purpose
 require nothing      certificate_required/handshake_failure peer did not return a certificate
 require client       taken
-require expired      certificate_expired     certificate has expired
+require expired      certificate_expired     has expired: valid from 2020
 require stranger     unknown_ca              unable to get .*issuer
 require server-ecdsa unsupported_certificate unsuitable certificate purpose
 END

@@ -67,6 +67,7 @@ enum ktlsd_attribute_type {
 	KTLSD_ATTR_PEER_NOT_AFTER = 22,	 /* __s64, seconds since 1970 */
 	KTLSD_ATTR_PEER_SHA256 = 23,	 /* 32 bytes: fingerprint of the certificate */
 	KTLSD_ATTR_CHANNEL_BINDING = 24, /* 32 bytes: tls-exporter, RFC 9266 */
+	KTLSD_ATTR_PEER_NAME = 29,	 /* what the service's allow list calls the peer; text */
 
 	/* in RESULT and REKEY */
 	KTLSD_ATTR_REKEY_TOKEN = 25, /* opaque, at most KTLSD_TOKEN_MAX bytes: what the agent needs for the next keys */

@@ -98,58 +98,58 @@ static void choose_groups(struct context_settings *common, struct complaints *co
 	SSL_CTX_free(scratch);
 }
 
-static void add_trust(struct context_settings *common, const struct setting *file, EVP_MD_CTX *policy,
-		      struct complaints *complaints)
+static STACK_OF(X509_NAME) *names_of(const STACK_OF(X509) *authorities)
 {
-	STACK_OF(X509) *authorities = certificates_read(file, complaints);
-	uint8_t digest[EVP_MAX_MD_SIZE];
+	STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+	int i;
+
+	for (i = 0; i < sk_X509_num(authorities); i++) {
+		X509_NAME *name = X509_NAME_dup(X509_get_subject_name(sk_X509_value(authorities, i)));
+
+		if (!name || !names || !sk_X509_NAME_push(names, name))
+			log_fatal("out of memory");
+	}
+	return names;
+}
+
+static void digest_trust(EVP_MD_CTX *digest, const struct trust *trust)
+{
+	uint8_t fingerprint[EVP_MAX_MD_SIZE];
 	unsigned int length;
 	int i;
 
-	for (i = 0; authorities && i < sk_X509_num(authorities); i++) {
-		X509 *authority = sk_X509_value(authorities, i);
-		X509_NAME *name = X509_NAME_dup(X509_get_subject_name(authority));
-
-		if (!name || X509_STORE_add_cert(common->trust, authority) != 1 ||
-		    !sk_X509_NAME_push(common->authorities, name))
-			log_fatal("out of memory");
-		if (X509_digest(authority, EVP_sha256(), digest, &length) == 1)
-			EVP_DigestUpdate(policy, digest, length);
+	for (i = 0; i < sk_X509_num(trust->authorities); i++) {
+		if (X509_digest(sk_X509_value(trust->authorities, i), EVP_sha256(), fingerprint, &length) == 1)
+			EVP_DigestUpdate(digest, fingerprint, length);
 	}
-	sk_X509_pop_free(authorities, X509_free);
 }
 
-/* The client role without a ca verifies against the system's store; a server without one verifies nobody. */
-static void choose_trust(struct context_settings *common, EVP_MD_CTX *policy, struct complaints *complaints)
+static void digest_texts(EVP_MD_CTX *digest, const struct setting_list *list)
 {
-	const struct service_settings *service = common->service;
-	const struct setting *file;
+	const struct setting *setting;
 
-	if (TAILQ_EMPTY(&service->ca) && service->role == KTLSD_SERVER)
-		return;
-	common->trust = X509_STORE_new();
-	common->authorities = sk_X509_NAME_new_null();
-	if (!common->trust || !common->authorities)
-		log_fatal("out of memory");
-	if (TAILQ_EMPTY(&service->ca))
-		X509_STORE_set_default_paths(common->trust);
-	TAILQ_FOREACH(file, &service->ca, next)
-		add_trust(common, file, policy, complaints);
+	TAILQ_FOREACH(setting, list, next)
+		EVP_DigestUpdate(digest, setting->text, strlen(setting->text) + 1);
+	EVP_DigestUpdate(digest, "", 1);
 }
 
 /*
  * A ticket resumes only under the policy it was issued under. The certificates count by the names they carry, not by
- * their bytes: a renewed certificate is the same identity and keeps tickets good.
+ * their bytes: a renewed certificate is the same identity and keeps tickets good. What verify_again() looks at anew need not
+ * be in here.
  */
 static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *service,
 			  const struct certificate *certificates, size_t count)
 {
-	uint32_t numbers[] = {service->role, service->client_certificate, service->min_version, service->max_version};
+	uint32_t numbers[] = {service->role,	    service->client_certificate, service->min_version,
+			      service->max_version, service->max_depth,		 service->any_purpose};
 	size_t i;
 	char **name;
 
 	EVP_DigestUpdate(policy, service->name, strlen(service->name) + 1);
 	EVP_DigestUpdate(policy, numbers, sizeof(numbers));
+	digest_texts(policy, &service->purposes);
+	digest_texts(policy, &service->policies);
 	for (i = 0; i < count; i++) {
 		for (name = certificates[i].names; *name; name++)
 			EVP_DigestUpdate(policy, *name, strlen(*name) + 1);
@@ -165,17 +165,19 @@ bool context_settings_complete(struct context_settings *common, const struct cer
 	if (!policy || EVP_DigestInit_ex(policy, EVP_sha256(), NULL) != 1)
 		log_fatal("out of memory");
 	digest_policy(policy, common->service, certificates, count);
-	choose_trust(common, policy, complaints);
+	if (common->policy->trust) {
+		digest_trust(policy, common->policy->trust);
+		common->authorities = names_of(common->policy->trust->authorities);
+	}
 	choose_suites(common, complaints);
 	choose_groups(common, complaints);
-	EVP_DigestFinal_ex(policy, common->policy, NULL);
+	EVP_DigestFinal_ex(policy, common->binding, NULL);
 	EVP_MD_CTX_free(policy);
 	return complaints->count == before;
 }
 
 void context_settings_clear(struct context_settings *common)
 {
-	X509_STORE_free(common->trust);
 	sk_X509_NAME_pop_free(common->authorities, X509_NAME_free);
 }
 
@@ -235,9 +237,10 @@ static void set_trust(SSL_CTX *context, const struct context_settings *common)
 	};
 	bool client = common->service->role == KTLSD_CLIENT;
 
-	if (common->trust)
-		SSL_CTX_set1_cert_store(context, common->trust);
-	engine_set_verify(context, client ? SSL_VERIFY_PEER : modes[common->service->client_certificate]);
+	if (common->policy->trust)
+		SSL_CTX_set1_cert_store(context, common->policy->trust->store);
+	engine_set_verify(context, client ? SSL_VERIFY_PEER : modes[common->service->client_certificate],
+			  common->policy);
 	if (common->authorities && !client)
 		SSL_CTX_set_client_CA_list(context, SSL_dup_CA_list(common->authorities));
 }
@@ -245,10 +248,10 @@ static void set_trust(SSL_CTX *context, const struct context_settings *common)
 static void set_server_role(SSL_CTX *context, const struct context_settings *common)
 {
 	SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_session_id_context(context, common->policy, sizeof(common->policy));
+	SSL_CTX_set_session_id_context(context, common->binding, sizeof(common->binding));
 	SSL_CTX_set_num_tickets(context, common->service->tickets);
 	if (common->service->tickets)
-		tickets_use(context);
+		tickets_use(context, common->policy);
 	else
 		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
 	if (common->alpn)

@@ -11,6 +11,7 @@
 #include "certificate.h"
 #include "complaint.h"
 #include "settings.h"
+#include "verify.h"
 
 enum { CONTEXT_ECDSA, CONTEXT_RSA, CONTEXT_EDDSA, CONTEXT_KINDS };
 
@@ -26,14 +27,14 @@ struct alpn { /* protocols in our order of preference, wire format (RFC 7301 §3
 /* What all contexts of a service share; context_settings_complete() fills in the lower half. */
 struct context_settings {
 	const struct service_settings *service;
-	const struct alpn *alpn; /* NULL: none; lives as long as the contexts do */
+	const struct alpn *alpn;     /* NULL: none; lives as long as the contexts do */
+	const struct policy *policy; /* likewise */
 
 	char ciphersuites[256]; /* TLS 1.3 */
 	char cipher_list[512];	/* TLS 1.2 */
 	char groups[128];
-	X509_STORE *trust;		  /* NULL: nobody is verified */
 	STACK_OF(X509_NAME) *authorities; /* named in CertificateRequest */
-	uint8_t policy[32];		  /* digest of what a ticket is bound to */
+	uint8_t binding[32];		  /* digest of what a ticket is bound to */
 };
 
 /* False with complaints; context_settings_clear() is due either way. */

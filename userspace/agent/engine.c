@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,26 +117,29 @@ static void note_alert(const SSL *ssl, int where, int value)
 		engine->alert_sent = value & 0xff;
 }
 
-static int explain_verification(int good, X509_STORE_CTX *store)
+/* In place of OpenSSL's own verification, which it begins. */
+static int verify_peer(X509_STORE_CTX *store, void *policy)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct engine *engine = SSL_get_app_data(ssl);
-	X509 *certificate = X509_STORE_CTX_get_current_cert(store);
-	char subject[160] = "";
 
-	if (good || engine->peer_refused)
-		return good;
-	engine->peer_refused = true;
-	if (certificate)
-		X509_NAME_oneline(X509_get_subject_name(certificate), subject, sizeof(subject));
-	snprintf(engine->why, sizeof(engine->why), "certificate %d of the peer's chain (%s): %s",
-		 X509_STORE_CTX_get_error_depth(store), subject,
-		 X509_verify_cert_error_string(X509_STORE_CTX_get_error(store)));
-	return good;
+	if (verify_chain(policy, store, engine->server_name, &engine->verification))
+		return 1;
+	engine_explain(ssl, engine->verification.why);
+	return 0;
+}
+
+bool engine_verify_again(SSL *ssl, const struct policy *policy, X509 *peer)
+{
+	struct engine *engine = SSL_get_app_data(ssl);
+
+	return verify_again(policy, peer, &engine->verification);
 }
 
 bool engine_init(const char *key_log_file)
 {
+	if (!verify_init())
+		return false;
 	bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "ktlsd engine");
 	if (!bio_method || !BIO_meth_set_read_ex(bio_method, read_input) ||
 	    !BIO_meth_set_write_ex(bio_method, write_output) || !BIO_meth_set_ctrl(bio_method, control))
@@ -160,9 +161,10 @@ void engine_prepare(SSL_CTX *context)
 	SSL_CTX_set_info_callback(context, note_alert);
 }
 
-void engine_set_verify(SSL_CTX *context, int mode)
+void engine_set_verify(SSL_CTX *context, int mode, const struct policy *policy)
 {
-	SSL_CTX_set_verify(context, mode, explain_verification);
+	SSL_CTX_set_verify(context, mode, NULL);
+	SSL_CTX_set_cert_verify_callback(context, verify_peer, (void *)policy);
 }
 
 void engine_explain(SSL *ssl, const char *why)
@@ -182,7 +184,8 @@ static bool start(struct engine *engine, SSL_CTX *context)
 	engine->input_total = 0;
 	engine->output_length = 0;
 	engine->alert_sent = engine->alert_received = KTLSD_NO_ALERT;
-	engine->peer_refused = false;
+	engine->server_name = NULL;
+	memset(&engine->verification, 0, sizeof(engine->verification));
 	engine->why[0] = '\0';
 	engine->ssl = SSL_new(context);
 	bio = BIO_new(bio_method);
@@ -206,17 +209,6 @@ bool engine_start_server(struct engine *engine, SSL_CTX *context)
 	return true;
 }
 
-/* Names are matched against subjectAltName only: no common name, no partial wildcards. */
-static bool expect_name(SSL *ssl, const char *name)
-{
-	uint8_t address[sizeof(struct in6_addr)];
-
-	if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1)
-		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
-}
-
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length)
 {
@@ -224,7 +216,8 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 		return false;
 	engine->secrets.server = false;
 	SSL_set_connect_state(engine->ssl);
-	return expect_name(engine->ssl, server_name) &&
+	engine->server_name = server_name;
+	return (!verify_is_dns_name(server_name) || SSL_set_tlsext_host_name(engine->ssl, server_name) == 1) &&
 	       (alpn_length == 0 || SSL_set_alpn_protos(engine->ssl, alpn, alpn_length) == 0);
 }
 
@@ -378,6 +371,8 @@ void engine_describe(struct engine *engine, unsigned int want, struct outcome *o
 	memset(outcome, 0, sizeof(*outcome));
 	describe_names(ssl, outcome);
 	outcome->peer = SSL_get1_peer_certificate(ssl);
+	if (engine->verification.peer_name)
+		snprintf(outcome->peer_name, sizeof(outcome->peer_name), "%s", engine->verification.peer_name);
 	if (!cipher) /* nothing was agreed on */
 		return;
 	outcome->version = SSL_version(ssl);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "secrets.h"
+#include "verify.h"
 
 #define ENGINE_INPUT_MAX (256 * 1024)  /* bytes of handshake that a peer may send */
 #define ENGINE_OUTPUT_MAX (256 * 1024) /* and that we may */
@@ -28,8 +29,9 @@ struct engine {
 	size_t output_length, output_size;
 	struct session_secrets secrets;
 	uint8_t alert_sent, alert_received; /* or KTLSD_NO_ALERT */
-	bool peer_refused;		    /* the peer's certificate did not verify */
-	char why[256];			    /* of a failure, for a person */
+	const char *server_name;	    /* client role: whom the peer has to be */
+	struct verification verification;   /* of the peer's certificate, if it showed one */
+	char why[512];			    /* of a failure, for a person */
 };
 
 /* What the handshake found out; strings are "" and pointers NULL where there is nothing. */
@@ -41,6 +43,7 @@ struct outcome {
 	unsigned int alpn_length;
 	uint8_t channel_binding[32];
 	X509 *peer;
+	char peer_name[128]; /* ours for it */
 	STACK_OF(X509) *chain;
 	unsigned int max_fragment; /* bytes, 0: not limited */
 };
@@ -50,12 +53,15 @@ bool engine_init(const char *key_log_file);
 
 /* Every context whose handshakes run here goes through these. */
 void engine_prepare(SSL_CTX *context);
-void engine_set_verify(SSL_CTX *context, int mode);
+void engine_set_verify(SSL_CTX *context, int mode, const struct policy *policy);
 
 /* For callbacks of a context: why the handshake is about to fail. The first explanation stays. */
 void engine_explain(SSL *ssl, const char *why);
 
-/* output and output_size stay from the last use, so that a recycled engine does not allocate. */
+/* For the callback that takes tickets: whether the peer of a session is still one. */
+bool engine_verify_again(SSL *ssl, const struct policy *policy, X509 *peer);
+
+/* server_name lives as long as the handshake. output and output_size stay from the last use, so that a recycled engine does not allocate. */
 bool engine_start_server(struct engine *engine, SSL_CTX *context);
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length);

@@ -116,6 +116,7 @@ static void write_outcome(const struct handshake *hs, struct datagram_writer *da
 		message_attribute(datagram, KTLSD_ATTR_ALPN, outcome->alpn, outcome->alpn_length);
 	if (outcome->peer)
 		peer_describe(outcome->peer, datagram);
+	message_text(datagram, KTLSD_ATTR_PEER_NAME, outcome->peer_name);
 	if (hs->want & KTLSD_WANT_CHANNEL_BINDING && hs->error == 0)
 		message_attribute(datagram, KTLSD_ATTR_CHANNEL_BINDING, outcome->channel_binding,
 				  sizeof(outcome->channel_binding));

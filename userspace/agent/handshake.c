@@ -184,7 +184,7 @@ static void step(struct handshake *hs, size_t length)
 	else if (status == ENGINE_DONE)
 		install(hs);
 	else
-		give_up(hs, hs->engine.peer_refused ? EKEYREJECTED : EPROTO, "%s", hs->engine.why);
+		give_up(hs, hs->engine.verification.error ? EKEYREJECTED : EPROTO, "%s", hs->engine.why);
 }
 
 /* ---- the two ends ---- */

@@ -282,7 +282,9 @@ void service_build(struct service *service, const struct service_settings *setti
 	service->groups = resolve(&settings->allow_groups, find_group, "group", &service->group_count, complaints);
 	service->alpn = encode_alpn(&settings->alpn, complaints);
 	common.alpn = service->alpn;
-	if (load_certificates(&certificates, settings, complaints) &&
+	common.policy = &service->policy;
+	if (policy_build(&service->policy, settings, complaints) &&
+	    load_certificates(&certificates, settings, complaints) &&
 	    context_settings_complete(&common, &certificates.item[0], certificates.count, complaints)) {
 		choice = choose(&certificates, NULL);
 		service->has_certificate = certificates.count > 0;
@@ -308,6 +310,7 @@ void service_clear(struct service *service)
 	}
 	free(service->names);
 	SSL_CTX_free(service->context);
+	policy_clear(&service->policy);
 	free(service->alpn);
 	free(service->users);
 	free(service->groups);

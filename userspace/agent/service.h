@@ -15,6 +15,7 @@
 #include "complaint.h"
 #include "context.h"
 #include "settings.h"
+#include "verify.h"
 
 struct service_usage {
 	_Atomic unsigned int holders; /* configurations that share it */
@@ -38,6 +39,7 @@ struct service {
 	struct sni_name *names; /* sorted by name */
 	size_t name_count;
 	struct alpn *alpn; /* NULL: none */
+	struct policy policy;
 	bool allow_everyone;
 	uid_t *users;
 	size_t user_count;

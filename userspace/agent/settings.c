@@ -91,6 +91,15 @@ static bool set_list(struct reading *reading, const struct key *key, void *field
 	return *value != '\0';
 }
 
+/* The whole line is one item. */
+static bool set_line(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	struct setting *setting = zeroed(sizeof(*setting));
+
+	TAILQ_INSERT_TAIL((struct setting_list *)field, setting, next);
+	return set_setting(reading, key, setting, value);
+}
+
 static bool parse_number(const char *value, int base, unsigned int least, unsigned int most, unsigned int *number)
 {
 	char *end;
@@ -143,6 +152,17 @@ static bool set_word(struct reading *reading, const struct key *key, void *field
 	return false;
 }
 
+/* Of a choice between two. */
+static bool set_either(struct reading *reading, const struct key *key, void *field, const char *value)
+{
+	unsigned int chosen;
+
+	if (!set_word(reading, key, &chosen, value))
+		return false;
+	*(bool *)field = chosen;
+	return true;
+}
+
 static bool set_boolean(struct reading *reading, const struct key *key, void *field, const char *value)
 {
 	(void)reading, (void)key;
@@ -175,6 +195,9 @@ static const struct word level_words[] = {{"error", LOG_ERR}, {"warning", LOG_WA
 					  {"info", LOG_INFO}, {"debug", LOG_DEBUG},	{0}};
 static const struct word role_words[] = {{"server", KTLSD_SERVER}, {"client", KTLSD_CLIENT}, {0}};
 static const struct word version_words[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
+static const struct word ocsp_words[] = {{"off", OCSP_OFF}, {"staple", OCSP_STAPLE}, {"ask", OCSP_ASK}, {0}};
+static const struct word leaf_words[] = {{"chain", false}, {"leaf", true}, {0}};
+static const struct word mercy_words[] = {{"refuse", false}, {"accept", true}, {0}};
 static const struct word client_certificate_words[] = {{"none", CLIENT_CERTIFICATE_NONE},
 						       {"request", CLIENT_CERTIFICATE_REQUEST},
 						       {"require", CLIENT_CERTIFICATE_REQUIRE},
@@ -212,9 +235,27 @@ static const struct key service_keys[] = {
 	{"role", set_word, SERVICE(role), 0, 0, role_words, "server or client"},
 	{"certificate", set_certificate, 0, 0, 0, NULL, "a PEM file: the certificate, then its intermediates"},
 	{"key", set_key, 0, 0, 0, NULL, "a PEM file, once, behind the certificate it belongs to"},
-	{"ca", set_list, SERVICE(ca), 0, 0, NULL, "PEM files, separated by commas"},
+	{"ca", set_list, SERVICE(ca), 0, 0, NULL, "PEM files, folders of them, or system, separated by commas"},
 	{"client_certificate", set_word, SERVICE(client_certificate), 0, 0, client_certificate_words,
 	 "none, request or require"},
+	{"max_depth", set_number, SERVICE(max_depth), 0, 100, NULL, "a number of intermediates, from 0 to 100"},
+	{"leeway", set_number, SERVICE(leeway), 0, 86400, NULL, "seconds, from 0 to 86400"},
+	{"any_purpose", set_boolean, SERVICE(any_purpose), 0, 0, NULL, "yes or no"},
+	{"require_purposes", set_list, SERVICE(purposes), 0, 0, NULL, "OIDs or names, separated by commas"},
+	{"require_policies", set_list, SERVICE(policies), 0, 0, NULL, "OIDs, separated by commas"},
+	{"allow_peer", set_line, SERVICE(allow_peers), 0, 0, NULL, "KIND:VALUE or KIND:VALUE as NAME, once a line"},
+	{"allow_peers_file", set_list, SERVICE(allow_peers_files), 0, 0, NULL, "files, separated by commas"},
+	{"crl", set_list, SERVICE(crl), 0, 0, NULL, "files or folders, separated by commas"},
+	{"crl_scope", set_either, SERVICE(crl_leaf_only), 0, 0, leaf_words, "chain or leaf"},
+	{"expired_crl", set_either, SERVICE(crl_expired_will_do), 0, 0, mercy_words, "refuse or accept"},
+	{"ocsp", set_word, SERVICE(ocsp), 0, 0, ocsp_words, "off, staple or ask"},
+	{"ocsp_responder", set_setting, SERVICE(ocsp_responder), 0, 0, NULL, "http://HOST[:PORT][/PATH]"},
+	{"ocsp_timeout", set_seconds, SERVICE(ocsp_timeout_ms), 100, 60000, NULL, "seconds, from 0.1 to 60"},
+	{"ocsp_refresh", set_number, SERVICE(ocsp_refresh), 1, 604800, NULL, "seconds, from 1 to 604800"},
+	{"ocsp_max_age", set_number, SERVICE(ocsp_max_age), 0, 31536000, NULL, "seconds, up to 31536000; 0: no limit"},
+	{"ocsp_nonce", set_boolean, SERVICE(ocsp_nonce), 0, 0, NULL, "yes or no"},
+	{"revocation_unknown", set_either, SERVICE(unknown_will_do), 0, 0, mercy_words, "refuse or accept"},
+	{"staple", set_boolean, SERVICE(staple), 0, 0, NULL, "yes or no"},
 	{"ciphers", set_list, SERVICE(ciphers), 0, 0, NULL, "names from the manual, separated by commas"},
 	{"groups", set_list, SERVICE(groups), 0, 0, NULL, "names from the manual, separated by commas"},
 	{"alpn", set_list, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
@@ -245,6 +286,11 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	service->line = reading->line;
 	TAILQ_INIT(&service->certificates);
 	TAILQ_INIT(&service->ca);
+	TAILQ_INIT(&service->purposes);
+	TAILQ_INIT(&service->policies);
+	TAILQ_INIT(&service->allow_peers);
+	TAILQ_INIT(&service->allow_peers_files);
+	TAILQ_INIT(&service->crl);
 	TAILQ_INIT(&service->ciphers);
 	TAILQ_INIT(&service->groups);
 	TAILQ_INIT(&service->alpn);
@@ -252,6 +298,10 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	TAILQ_INIT(&service->allow_groups);
 	service->min_version = 0x0303;
 	service->max_version = 0x0304;
+	service->max_depth = 10;
+	service->ocsp_timeout_ms = 5000;
+	service->ocsp_refresh = 3600;
+	service->ocsp_nonce = true;
 	service->tickets = 2;
 	service->timeout_ms = 10000;
 	service->max_handshakes = MOST_HANDSHAKES;
@@ -373,6 +423,38 @@ static void complete_key_file(struct settings *settings)
 	settings->key_file = NULL;
 }
 
+/* What only makes sense where somebody is verified would otherwise look like protection that is not there. */
+static void check_peer_keys(const struct service_settings *service, struct complaints *complaints)
+{
+	const struct setting *lists[] = {TAILQ_FIRST(&service->purposes), TAILQ_FIRST(&service->policies),
+					 TAILQ_FIRST(&service->allow_peers), TAILQ_FIRST(&service->allow_peers_files),
+					 TAILQ_FIRST(&service->crl)};
+	unsigned int line = service->ocsp ? service->line : 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+		line = lists[i] ? lists[i]->line : line;
+	if (service->role == KTLSD_SERVER && !service->client_certificate && line)
+		complain(
+			complaints, line,
+			"service \"%s\" asks clients for no certificate, so what it demands of one has no effect; expected "
+			"client_certificate = require or request",
+			service->name);
+	if (service->role == KTLSD_SERVER && service->ocsp == OCSP_STAPLE)
+		complain(
+			complaints, service->line,
+			"service \"%s\": ocsp = staple is for the client role, clients staple nothing; expected ocsp = ask",
+			service->name);
+	if (service->staple && service->role == KTLSD_CLIENT)
+		complain(complaints, service->line,
+			 "service \"%s\": staple = yes is for server services; for the peer's staple: ocsp = staple",
+			 service->name);
+	if (service->ocsp_responder.text && strncmp(service->ocsp_responder.text, "http://", 7) != 0)
+		complain(complaints, service->ocsp_responder.line,
+			 "ocsp_responder = %s; expected http://HOST[:PORT][/PATH] (responses are signed)",
+			 service->ocsp_responder.text);
+}
+
 static void check(const struct settings *settings, struct complaints *complaints)
 {
 	const struct service_settings *service;
@@ -397,6 +479,7 @@ static void check(const struct settings *settings, struct complaints *complaints
 				complaints, service->line,
 				"service \"%s\" is for the client role; expected client_certificate in server services only",
 				service->name);
+		check_peer_keys(service, complaints);
 		if (service->min_version > service->max_version)
 			complain(complaints, service->line, "service \"%s\": min_version is above max_version",
 				 service->name);
@@ -455,6 +538,12 @@ static void free_service(struct service_settings *service)
 		free(certificate);
 	}
 	free_list(&service->ca);
+	free_list(&service->purposes);
+	free_list(&service->policies);
+	free_list(&service->allow_peers);
+	free_list(&service->allow_peers_files);
+	free_list(&service->crl);
+	free(service->ocsp_responder.text);
 	free_list(&service->ciphers);
 	free_list(&service->groups);
 	free_list(&service->alpn);

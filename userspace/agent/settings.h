@@ -20,6 +20,8 @@ struct setting { /* one value; text is NULL where the file says nothing */
 
 TAILQ_HEAD(setting_list, setting);
 
+enum ocsp_use { OCSP_OFF, OCSP_STAPLE, OCSP_ASK }; /* how it is asked whether a peer's certificate was revoked */
+
 enum client_certificate { CLIENT_CERTIFICATE_NONE, CLIENT_CERTIFICATE_REQUEST, CLIENT_CERTIFICATE_REQUIRE };
 
 struct certificate_setting {
@@ -33,8 +35,22 @@ struct service_settings {
 	unsigned int line; /* of the section's head */
 	unsigned int role; /* enum ktlsd_role, 0: not given */
 	TAILQ_HEAD(certificate_list, certificate_setting) certificates;
-	struct setting_list ca;		 /* PEM bundles */
-	unsigned int client_certificate; /* enum client_certificate */
+	struct setting_list ca;			/* PEM bundles, folders, "system" */
+	unsigned int client_certificate;	/* enum client_certificate */
+	unsigned int max_depth;			/* intermediates in a peer's chain */
+	unsigned int leeway;			/* seconds that a peer's clock may differ */
+	bool any_purpose;			/* anyExtendedKeyUsage will do */
+	struct setting_list purposes, policies; /* that a peer's certificate has to have besides */
+	struct setting_list allow_peers;	/* "KIND:VALUE" or "KIND:VALUE as NAME" */
+	struct setting_list allow_peers_files;	/* the same, a line each */
+	struct setting_list crl;		/* files, folders */
+	bool crl_leaf_only, crl_expired_will_do;
+	unsigned int ocsp; /* enum ocsp_use */
+	struct setting ocsp_responder;
+	unsigned int ocsp_timeout_ms, ocsp_refresh, ocsp_max_age; /* the latter two in seconds */
+	bool ocsp_nonce;
+	bool unknown_will_do; /* a certificate of which nobody knows whether it was revoked */
+	bool staple;	      /* our own certificates */
 	struct setting_list ciphers, groups, alpn;
 	unsigned int min_version, max_version; /* 0x0303, 0x0304 */
 	unsigned int tickets;

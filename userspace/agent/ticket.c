@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <string.h>
 
+#include "engine.h"
 #include "keys.h"
 #include "ticket.h"
 
@@ -51,26 +52,26 @@ static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *ciph
 	return encrypt ? seal(name, iv, cipher, mac) : unseal(name, iv, cipher, mac);
 }
 
-/* Resumption never weakens a policy: a peer whose certificate has expired since goes through a full handshake. */
-static bool still_valid(const SSL_SESSION *session)
+/* Resumption never weakens a policy: a peer that would not get in any more goes through a full handshake, which says why. */
+static bool still_valid(SSL *ssl, SSL_SESSION *session, const struct policy *policy)
 {
-	X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)session);
+	X509 *peer = SSL_SESSION_get0_peer(session);
 
-	return !peer || X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
+	return !peer || !policy->trust || engine_verify_again(ssl, policy, peer);
 }
 
 static SSL_TICKET_RETURN accept_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t length,
 				       SSL_TICKET_STATUS status, void *argument)
 {
-	(void)ssl, (void)name, (void)length, (void)argument;
-	if ((status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) && still_valid(session))
+	(void)name, (void)length;
+	if ((status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) && still_valid(ssl, session, argument))
 		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 	return SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
-void tickets_use(SSL_CTX *context)
+void tickets_use(SSL_CTX *context, const struct policy *policy)
 {
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(context, choose_key);
-	SSL_CTX_set_session_ticket_cb(context, NULL, accept_ticket, NULL);
+	SSL_CTX_set_session_ticket_cb(context, NULL, accept_ticket, (void *)policy);
 	SSL_CTX_set_timeout(context, KEYS_LIFETIME);
 }

@@ -9,6 +9,8 @@
 
 #include <openssl/ssl.h>
 
-void tickets_use(SSL_CTX *context);
+struct policy;
+
+void tickets_use(SSL_CTX *context, const struct policy *policy);
 
 #endif

@@ -146,6 +146,7 @@ static void add_peer(struct json_object *report, const struct ktlsd_result *resu
 	add_text(report, "peer", peer->subject);
 	add_text(report, "issuer", peer->issuer);
 	add_text(report, "names", peer->names);
+	add_text(report, "peer_name", peer->name);
 	add_text(report, "serial", peer->serial);
 	add_time(report, "not_before", peer->not_before);
 	add_time(report, "not_after", peer->not_after);

@@ -100,6 +100,7 @@ struct ktlsd_peer {
 	const char *
 		names; /* of subjectAltName, DNS, IP, email and URI: "DNS:a.example, IP:192.0.2.1"; "" if it has none. None
 			     holds a comma: those that would, and what is beyond 2 KB, are left out */
+	const char *name;   /* what the service's allow list calls the peer (allow_peer = ... as NAME); "" if nothing */
 	const char *serial; /* hexadecimal */
 	int64_t not_before; /* seconds since 1970 */
 	int64_t not_after;

@@ -46,6 +46,9 @@ static void keep_peer_attribute(struct ktlsd *agent, const struct attribute *att
 	case KTLSD_ATTR_PEER_NAMES:
 		peer->names = keep_text(agent, attribute);
 		break;
+	case KTLSD_ATTR_PEER_NAME:
+		peer->name = keep_text(agent, attribute);
+		break;
 	case KTLSD_ATTR_PEER_SERIAL:
 		peer->serial = keep_text(agent, attribute);
 		break;
@@ -100,7 +103,7 @@ static void keep_attribute(struct ktlsd *agent, const struct attribute *attribut
 static void show(struct ktlsd *agent, uint32_t slot)
 {
 	agent->text_used = 0;
-	agent->peer = (struct ktlsd_peer){.subject = "", .issuer = "", .names = "", .serial = ""};
+	agent->peer = (struct ktlsd_peer){.subject = "", .issuer = "", .names = "", .name = "", .serial = ""};
 	agent->result = (struct ktlsd_result){.cookie = agent->slots.slot[slot].cookie,
 					      .role = agent->slots.slot[slot].role,
 					      .error_text = "",

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Certificate revocation lists (RFC 5280 §5). OpenSSL would verify a list's signature with each certificate that it looks up,
+ * which for a list of 100,000 entries costs more than the handshake. Here it does so once, and remembers with which key; the
+ * look-up is OpenSSL's. Complete lists of the issuer's own certificates only: what has another scope is refused when it is
+ * loaded. Immutable but for that memory; any thread may look up.
+ */
+#ifndef AGENT_CRL_H
+#define AGENT_CRL_H
+
+#include <openssl/x509.h>
+
+#include "complaint.h"
+#include "revocation.h"
+#include "settings.h"
+
+struct crls;
+
+/* The lists in files (PEM or DER) and folders. authorities: whoever's list is bad is found out at once. NULL with complaints. */
+struct crls *crls_load(const struct setting_list *paths, const STACK_OF(X509) *authorities,
+		       struct complaints *complaints);
+void crls_free(struct crls *crls);
+
+struct crl_rules {
+	int64_t now;
+	unsigned int leeway; /* seconds */
+	bool expired_will_do;
+};
+
+/*
+ * What the lists say of a certificate. issuer is its issuer's, verified; NULL: any whose list has been found good before, for
+ * who has only the certificate.
+ */
+void crls_look_up(struct crls *crls, X509 *certificate, X509 *issuer, const struct crl_rules *rules,
+		  struct revocation *answer);
+
+/* All entries with this serial number, whoever issued it. */
+void crls_find(const struct crls *crls, const ASN1_INTEGER *serial,
+	       void (*found)(void *argument, const X509_NAME *issuer, const struct revocation *answer), void *argument);
+
+#endif

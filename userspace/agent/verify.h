@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whether a peer is who it has to be. X.509 is OpenSSL's (RFC 5280 §6: signatures, validity, constraints, key usage, names,
+ * strength); what a service demands beyond that, and the words for all of it, are here. Handshakes, resumptions and "ktlsctl
+ * cert verify" go through the same functions. No I/O: what is not known here is left to be asked (REVOCATION_PENDING).
+ *
+ * In this order, and the first that fails ends it: chain, purposes, name, allow list, revocation.
+ */
+#ifndef AGENT_VERIFY_H
+#define AGENT_VERIFY_H
+
+#include <openssl/x509_vfy.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "complaint.h"
+#include "peers.h"
+#include "revocation.h"
+#include "settings.h"
+#include "trust.h"
+
+/* What a service demands of its peers; immutable. */
+struct policy {
+	unsigned int role;		 /* ours, enum ktlsd_role */
+	struct trust *trust;		 /* NULL: nobody is verified */
+	STACK_OF(ASN1_OBJECT) *purposes; /* besides serverAuth or clientAuth */
+	STACK_OF(ASN1_OBJECT) *policies; /* of which the chain has to be valid for one */
+	struct peers *peers;		 /* NULL: whoever verifies */
+	unsigned int max_depth, leeway;
+	bool any_purpose;
+	bool without_signature; /* a server's key need not sign: RSA key transport */
+	bool crl_leaf_only, crl_expired_will_do, unknown_will_do;
+};
+
+/* False with complaints; policy_clear() is due either way. */
+bool policy_build(struct policy *policy, const struct service_settings *settings, struct complaints *complaints);
+void policy_clear(struct policy *policy);
+
+enum verify_verdict { VERIFY_PASSED, VERIFY_FAILED, VERIFY_SKIPPED };
+
+/* One verification. The first two are set by the caller, the rest is the outcome. */
+struct verification {
+	/* Hears of each step, for who wants it explained; NULL: only a failure is put into words. */
+	void (*explain)(void *argument, enum verify_verdict verdict, const char *step, const char *text);
+	void *argument;
+
+	const struct policy *policy;
+	char why[512];	       /* "" or the step that failed */
+	int error;	       /* X509_V_OK or X509_V_ERR_*, which chooses the alert */
+	const char *peer_name; /* of the allow list, or NULL; lives as long as the policy */
+	bool pending;	       /* all but the revocation, which has to be asked for */
+	bool again;	       /* resumption */
+};
+
+/* Once per process. */
+bool verify_init(void);
+
+/*
+ * A chain as the peer sent it, in an initialized X509_STORE_CTX. name: of the server, as the caller gave it (DNS name, IP
+ * address, URI, e-mail address), NULL in the server role. What X509_STORE_CTX_get_error() and get0_chain() then say is the
+ * outcome.
+ */
+bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char *name,
+		  struct verification *verification);
+
+/* What may have changed since a full handshake: time, allow list, revocation. Only the certificate itself is there. */
+bool verify_again(const struct policy *policy, X509 *certificate, struct verification *verification);
+
+/* The kind of name that it is: only a DNS name goes into SNI. */
+bool verify_is_dns_name(const char *name);
+
+#endif
