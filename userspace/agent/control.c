@@ -13,10 +13,15 @@
 
 #include "cipher.h"
 #include "control.h"
+#include "inspect.h"
 #include "install.h"
 #include "log.h"
 #include "unix_socket.h"
 #include "worker.h"
+
+#define LINE_MAX_LENGTH 512
+#define REQUEST_MAX (1024 * 1024)
+#define PATIENCE_S 2
 
 static char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
@@ -181,24 +186,58 @@ static json_object *reload(struct agent *agent, const struct ucred *who)
 	return answer;
 }
 
-static json_object *answer(struct agent *agent, const char *request, const struct ucred *who)
+/* Those with certificates behind the line, up to where the client shuts its side down. */
+static bool takes_body(const char *line)
 {
-	if (strcmp(request, "status") == 0)
-		return describe(agent);
-	if (strcmp(request, "reload") == 0)
-		return reload(agent, who);
-	return failed("unknown request; expected status or reload");
+	return strncmp(line, "verify ", 7) == 0 || strcmp(line, "revoked") == 0;
 }
 
-/* One line, in one piece: the main thread does not wait for who types slowly. */
-static bool read_line(int fd, char *line, size_t size)
-{
-	ssize_t length = read(fd, line, size - 1);
-	char *end = length > 0 ? memchr(line, '\n', length) : NULL;
+/* What a client has sent: a line, and what stands behind it where the request takes that. */
+struct request {
+	char *line, *body;
+	size_t body_length;
+};
 
-	if (end)
-		*end = '\0';
-	return end;
+/* The next word of a line; "" if there is none. */
+static char *next_word(char **line)
+{
+	char *word = *line ? strsep(line, " ") : NULL;
+
+	return word ? word : (char *)"";
+}
+
+static json_object *answer(struct agent *agent, const struct request *request, const struct ucred *who)
+{
+	char *rest = request->line, *command = next_word(&rest), *first = next_word(&rest);
+
+	if (strcmp(command, "status") == 0)
+		return describe(agent);
+	if (strcmp(command, "reload") == 0)
+		return reload(agent, who);
+	if (strcmp(command, "verify") == 0)
+		return inspect_chain(agent->config, first, next_word(&rest), request->body, request->body_length);
+	if (strcmp(command, "revoked") == 0)
+		return inspect_revocation(agent->config, first, request->body, request->body_length);
+	return failed("unknown request; expected status, reload, verify or revoked");
+}
+
+/* The line in one piece: the main thread does not wait for who types slowly. The rest, too, has only so much time. */
+static bool read_request(int fd, char *buffer, size_t size, struct request *request)
+{
+	time_t begin = time(NULL);
+	ssize_t n = read(fd, buffer, size - 1);
+	char *end = n > 0 ? memchr(buffer, '\n', n) : NULL;
+	size_t length = n;
+
+	if (!end || end - buffer >= LINE_MAX_LENGTH)
+		return false;
+	*end = '\0';
+	*request = (struct request){.line = buffer, .body = end + 1};
+	while (takes_body(buffer) && length < size - 1 && time(NULL) - begin <= PATIENCE_S &&
+	       (n = read(fd, buffer + length, size - 1 - length)) > 0)
+		length += n;
+	request->body_length = length - (request->body - buffer);
+	return !takes_body(buffer) || n == 0;
 }
 
 static void write_all(int fd, const char *text, size_t length)
@@ -215,13 +254,14 @@ static void write_all(int fd, const char *text, size_t length)
 
 void control_serve(int listener, struct agent *agent)
 {
-	struct timeval patience = {.tv_sec = 2};
+	struct timeval patience = {.tv_sec = PATIENCE_S};
 	struct ucred who = {.uid = -1};
 	socklen_t length = sizeof(who);
+	static char buffer[REQUEST_MAX]; /* the main thread's alone */
+	struct request request;
 	json_object *object;
 	const char *text;
 	size_t size;
-	char line[64];
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd < 0)
@@ -229,8 +269,8 @@ void control_serve(int listener, struct agent *agent)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
-	if (read_line(fd, line, sizeof(line))) {
-		object = answer(agent, line, &who);
+	if (read_request(fd, buffer, sizeof(buffer), &request)) {
+		object = answer(agent, &request, &who);
 		text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN, &size);
 		write_all(fd, text, size);
 		json_object_put(object);

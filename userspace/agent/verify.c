@@ -106,6 +106,12 @@ static void pass(struct verification *v, const char *step, const char *format, .
 	va_end(arguments);
 }
 
+static void skip(struct verification *v, const char *step, const char *text)
+{
+	if (v->explain)
+		v->explain(v->argument, VERIFY_SKIPPED, step, text);
+}
+
 /* Always false. The first reason stays. */
 static bool fail(struct verification *v, int error, const char *step, const char *format, ...)
 {
@@ -508,8 +514,11 @@ static bool check_name(struct verification *v, X509 *leaf, const char *name)
 					: X509_V_ERR_HOSTNAME_MISMATCH;
 	char names[256];
 
-	if (!name)
+	if (!name) {
+		if (v->policy->role == KTLSD_CLIENT)
+			skip(v, "name", "none was given; in a handshake the caller names the server");
 		return true;
+	}
 	if (!carries_name(leaf, name))
 		return fail(
 			v, error, "name",
@@ -525,8 +534,10 @@ static bool check_peers(struct verification *v, X509 *leaf)
 	char names[200], subject[160], fingerprint[IDENTITY_SHA256] = "";
 	const struct peer_entry *entry;
 
-	if (!v->policy->peers)
+	if (!v->policy->peers) {
+		skip(v, "allow list", "the service has none (allow_peer): whoever verifies is admitted");
 		return true;
+	}
 	entry = peers_find(v->policy->peers, leaf);
 	if (!entry) {
 		identity_fingerprint(leaf, fingerprint);
@@ -542,10 +553,16 @@ static bool check_peers(struct verification *v, X509 *leaf)
 
 /* ---- revocation ---- */
 
+void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer)
+{
+	const struct crl_rules rules = {time(NULL), policy->leeway, policy->crl_expired_will_do};
+
+	crls_look_up(policy->trust->crls, certificate, issuer, &rules, answer);
+}
+
 static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
 {
 	const struct policy *policy = v->policy;
-	const struct crl_rules rules = {time(NULL), policy->leeway, policy->crl_expired_will_do};
 	int i, last = v->again ? 1 : sk_X509_num(chain) - 1; /* nobody revokes a root */
 	struct revocation answer;
 
@@ -553,8 +570,7 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
 		X509 *certificate = sk_X509_value(chain, i);
 		char subject[160];
 
-		crls_look_up(policy->trust->crls, certificate,
-			     i + 1 < sk_X509_num(chain) ? sk_X509_value(chain, i + 1) : NULL, &rules, &answer);
+		verify_revocation(policy, certificate, sk_X509_value(chain, i + 1), &answer);
 		subject_of(certificate, subject);
 		if (answer.status == REVOCATION_REVOKED ||
 		    (answer.status == REVOCATION_UNKNOWN && !policy->unknown_will_do))
@@ -567,7 +583,10 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
 
 static bool check_revocation(struct verification *v, const STACK_OF(X509) *chain)
 {
-	return !v->policy->trust->crls || check_lists(v, chain);
+	if (v->policy->trust->crls)
+		return check_lists(v, chain);
+	skip(v, "revocation", "the service looks at none (crl, ocsp)");
+	return true;
 }
 
 /* ---- all of it ---- */

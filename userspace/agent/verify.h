@@ -67,6 +67,9 @@ bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char
 /* What may have changed since a full handshake: time, allow list, revocation. Only the certificate itself is there. */
 bool verify_again(const struct policy *policy, X509 *certificate, struct verification *verification);
 
+/* What is known of one certificate's revocation. issuer: NULL if it is not at hand. */
+void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer);
+
 /* The kind of name that it is: only a DNS name goes into SNI. */
 bool verify_is_dns_name(const char *name);
 
