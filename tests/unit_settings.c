@@ -312,7 +312,7 @@ static void test_every_key(void)
 	check_agent_keys(settings);
 	check_service_keys(TAILQ_FIRST(&settings->services));
 	check_defaults(TAILQ_NEXT(TAILQ_FIRST(&settings->services), next));
-	settings_free(settings);
+	settings_put(settings);
 }
 
 static void test_key_file(void)
@@ -336,7 +336,7 @@ static void test_key_file(void)
 		check(files[i].path ? path && strcmp(path, files[i].path) == 0 : !path, "key_file is %s: %s",
 		      path ? path : "none", in_one_line(files[i].text));
 		check(settings->token_lifetime == 86400, "and a token lives for a day");
-		settings_free(settings);
+		settings_put(settings);
 	}
 }
 

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	memset(&complaints, 0, sizeof(complaints));
 	if (ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size)
-		settings_free(settings_read(path, &complaints));
+		settings_put(settings_read(path, &complaints));
 	return 0;
 }
 

@@ -7,62 +7,63 @@
 
 static int compare_services(const void *a, const void *b)
 {
-	return strcmp(((const struct service *)a)->name, ((const struct service *)b)->name);
+	return strcmp((*(struct service *const *)a)->name, (*(struct service *const *)b)->name);
 }
 
 const struct service *config_service(const struct config *config, const char *name)
 {
-	struct service wanted = {.name = (char *)name};
+	struct service named = {.name = (char *)name}, *wanted = &named, **found;
 
-	return bsearch(&wanted, config->services, config->service_count, sizeof(*config->services), compare_services);
+	found = bsearch(&wanted, config->services, config->service_count, sizeof(*config->services), compare_services);
+	return found ? *found : NULL;
 }
 
-/* Settings point to their services by address once built (callbacks hold it), so they are sorted before. */
-static const struct service_settings **sorted(const struct settings *settings, size_t *count)
+/* Takes over the reference of settings. */
+static struct config *new_config(struct settings *settings, time_t loaded, size_t room)
 {
-	const struct service_settings *service, **list;
-	size_t n = 0, i;
+	struct config *config = calloc(1, sizeof(*config));
 
-	TAILQ_FOREACH(service, &settings->services, next)
-		n++;
-	list = calloc(n + 1, sizeof(*list));
-	if (!list)
+	if (!config || !(config->services = calloc(room, sizeof(*config->services))))
 		log_fatal("out of memory");
-	*count = 0;
-	TAILQ_FOREACH(service, &settings->services, next) {
-		for (i = (*count)++; i > 0 && strcmp(list[i - 1]->name, service->name) > 0; i--)
-			list[i] = list[i - 1];
-		list[i] = service;
-	}
-	return list;
+	config->references = 1;
+	config->settings = settings;
+	config->loaded = loaded;
+	return config;
 }
 
 struct config *config_load(const char *file, const struct config *predecessor, struct complaints *complaints)
 {
 	struct settings *settings = settings_read(file, complaints);
-	const struct service_settings **list;
+	const struct service_settings *service;
 	struct config *config;
-	size_t i, count;
+	size_t count = 0;
 
 	if (!settings)
 		return NULL;
-	list = sorted(settings, &count);
-	config = calloc(1, sizeof(*config));
-	if (!config || !(config->services = calloc(count, sizeof(*config->services))))
-		log_fatal("out of memory");
-	config->references = 1;
-	config->settings = settings;
-	config->loaded = time(NULL);
-	for (i = 0; i < count; i++) {
-		const struct service *before = predecessor ? config_service(predecessor, list[i]->name) : NULL;
+	TAILQ_FOREACH(service, &settings->services, next)
+		count++;
+	config = new_config(settings, time(NULL), count);
+	TAILQ_FOREACH(service, &settings->services, next) {
+		const struct service *before = predecessor ? config_service(predecessor, service->name) : NULL;
 
-		service_build(&config->services[config->service_count++], list[i], before, complaints);
+		config->services[config->service_count++] = service_new(service, before, complaints);
 	}
-	free(list);
+	qsort(config->services, count, sizeof(*config->services), compare_services);
 	if (complaints->count == 0)
 		return config;
 	config_put(config);
 	return NULL;
+}
+
+struct config *config_refresh(const struct config *before, struct service **successors)
+{
+	struct config *config = new_config(settings_get(before->settings), before->loaded, before->service_count);
+	size_t i;
+
+	for (i = 0; i < before->service_count; i++)
+		config->services[i] = successors[i] ? successors[i] : service_get(before->services[i]);
+	config->service_count = before->service_count;
+	return config;
 }
 
 struct config *config_get(struct config *config)
@@ -76,8 +77,8 @@ void config_put(struct config *config)
 	if (!config || atomic_fetch_sub(&config->references, 1) != 1)
 		return;
 	while (config->service_count > 0)
-		service_clear(&config->services[--config->service_count]);
+		service_put(config->services[--config->service_count]);
 	free(config->services);
-	settings_free(config->settings);
+	settings_put(config->settings);
 	free(config);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A configuration: settings and the services built from them, immutable and reference-counted. A reload builds a new one
- * and swaps it; handshakes under way hold on to the one they started with.
+ * and swaps it; a refresh does, too, but shares with the one before what has not changed. Handshakes under way hold on to
+ * the one they started with.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -16,14 +17,20 @@
 struct config {
 	_Atomic unsigned int references;
 	struct settings *settings;
-	struct service *services; /* sorted by name */
+	struct service **services; /* sorted by name */
 	size_t service_count;
-	time_t loaded;	      /* seconds since 1970 */
+	time_t loaded;	      /* settings were read, seconds since 1970 */
 	struct config *older; /* retired before this one */
 };
 
 /* Reads and builds; NULL with complaints. predecessor: services of the same name go on counting; may be NULL. */
 struct config *config_load(const char *file, const struct config *predecessor, struct complaints *complaints);
+
+/*
+ * A configuration with the same settings and services as before, but for those that have a successor: successors is an array of
+ * as many, NULL where the one before stays, and its references are taken over.
+ */
+struct config *config_refresh(const struct config *before, struct service **successors);
 
 struct config *config_get(struct config *config);
 void config_put(struct config *config);

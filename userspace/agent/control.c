@@ -124,7 +124,7 @@ static json_object *describe_services(const struct config *config)
 	size_t i;
 
 	for (i = 0; i < config->service_count; i++) {
-		const struct service *service = &config->services[i];
+		const struct service *service = config->services[i];
 		json_object *object = json_object_new_object();
 
 		json_object_object_add(object, "name", json_object_new_string(service->name));

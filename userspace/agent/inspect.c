@@ -172,7 +172,7 @@ static json_object *find_serial(const struct config *config, const char *text)
 		return failed("\"%.70s\" is no serial number; expected hexadecimal digits, at most 64", text);
 	}
 	for (i = 0; i < config->service_count; i++) {
-		findings.service = &config->services[i];
+		findings.service = config->services[i];
 		if (knows_revocation(findings.service))
 			crls_find(findings.service->policy.trust->crls, serial, add_finding, &findings);
 	}
@@ -187,7 +187,7 @@ static json_object *find_certificate(const struct config *config, X509 *certific
 	size_t i;
 
 	for (i = 0; i < config->service_count; i++) {
-		findings.service = &config->services[i];
+		findings.service = config->services[i];
 		if (!knows_revocation(findings.service))
 			continue;
 		verify_revocation(&findings.service->policy, certificate, issuer, &revocation);

@@ -262,16 +262,18 @@ static struct service_usage *share_usage(const struct service *predecessor)
 	return usage;
 }
 
-void service_build(struct service *service, const struct service_settings *settings, const struct service *predecessor,
-		   struct complaints *complaints)
+struct service *service_new(const struct service_settings *settings, const struct service *predecessor,
+			    struct complaints *complaints)
 {
 	struct context_settings common = {.service = settings};
+	struct service *service = calloc(1, sizeof(*service));
 	struct certificates certificates = {0};
 	struct certificate_choice choice;
 
-	service->name = strdup(settings->name);
-	if (!service->name)
+	if (!service || !(service->name = strdup(settings->name)))
 		log_fatal("out of memory");
+	service->holders = 1;
+	service->settings = settings;
 	service->role = settings->role;
 	service->timeout_ms = settings->timeout_ms;
 	service->max_handshakes = settings->max_handshakes;
@@ -298,12 +300,21 @@ void service_build(struct service *service, const struct service_settings *setti
 	context_settings_clear(&common);
 	while (certificates.count > 0)
 		certificate_clear(&certificates.item[--certificates.count]);
+	return service;
 }
 
-void service_clear(struct service *service)
+struct service *service_get(struct service *service)
+{
+	service->holders++;
+	return service;
+}
+
+void service_put(struct service *service)
 {
 	size_t i;
 
+	if (--service->holders > 0)
+		return;
 	for (i = 0; i < service->name_count; i++) {
 		free(service->names[i].name);
 		SSL_CTX_free(service->names[i].context);
@@ -317,6 +328,7 @@ void service_clear(struct service *service)
 	free(service->name);
 	if (service->usage && atomic_fetch_sub(&service->usage->holders, 1) == 1)
 		free(service->usage);
+	free(service);
 }
 
 static bool listed(const unsigned int *ids, size_t count, unsigned int id)

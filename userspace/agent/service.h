@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service: a named policy, built from its settings and immutable from then on. What changes while it serves (how many
- * handshakes are under way) stands in its usage, which later generations of the same service share.
+ * A service: a named policy, built from its settings and immutable from then on; configurations share it, and the last
+ * that goes takes it along. What changes while it serves (how many handshakes are under way) stands in its usage, which
+ * later generations of the same service share.
  */
 #ifndef AGENT_SERVICE_H
 #define AGENT_SERVICE_H
@@ -18,7 +19,7 @@
 #include "verify.h"
 
 struct service_usage {
-	_Atomic unsigned int holders; /* configurations that share it */
+	_Atomic unsigned int holders; /* services that share it */
 	_Atomic unsigned int in_flight;
 	_Atomic uint64_t done, failed;
 };
@@ -29,6 +30,8 @@ struct sni_name {
 };
 
 struct service {
+	unsigned int holders;			 /* configurations, all of them the main thread's to make and to free */
+	const struct service_settings *settings; /* of those configurations */
 	char *name;
 	unsigned int role; /* enum ktlsd_role */
 	unsigned int timeout_ms;
@@ -48,10 +51,11 @@ struct service {
 	struct service_usage *usage;
 };
 
-/* Builds it; complaints say what is wrong. service_clear() is due either way. predecessor: its last generation, or NULL. */
-void service_build(struct service *service, const struct service_settings *settings, const struct service *predecessor,
-		   struct complaints *complaints);
-void service_clear(struct service *service);
+/* Never NULL, but of no use if there are complaints. predecessor: its last generation, or NULL. */
+struct service *service_new(const struct service_settings *settings, const struct service *predecessor,
+			    struct complaints *complaints);
+struct service *service_get(struct service *service);
+void service_put(struct service *service);
 
 /* Whether a caller with this identity may use the service. */
 bool service_allows(const struct service *service, uid_t user, gid_t group, const gid_t *groups, size_t group_count);

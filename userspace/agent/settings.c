@@ -394,6 +394,7 @@ static struct settings *defaults(const char *file)
 {
 	struct settings *settings = zeroed(sizeof(*settings));
 
+	settings->holders = 1;
 	settings->file = duplicate(file);
 	settings->handoff_socket = duplicate(KTLSD_HANDOFF_PATH);
 	settings->handoff_mode = 0666;
@@ -510,7 +511,7 @@ struct settings *settings_read(const char *file, struct complaints *complaints)
 	complete_key_file(reading.settings);
 	check(reading.settings, complaints);
 	if (complaints->count) {
-		settings_free(reading.settings);
+		settings_put(reading.settings);
 		return NULL;
 	}
 	return reading.settings;
@@ -553,11 +554,17 @@ static void free_service(struct service_settings *service)
 	free(service);
 }
 
-void settings_free(struct settings *settings)
+struct settings *settings_get(struct settings *settings)
+{
+	settings->holders++;
+	return settings;
+}
+
+void settings_put(struct settings *settings)
 {
 	struct service_settings *service;
 
-	if (!settings)
+	if (!settings || --settings->holders > 0)
 		return;
 	while ((service = TAILQ_FIRST(&settings->services))) {
 		TAILQ_REMOVE(&settings->services, service, next);

@@ -64,6 +64,7 @@ struct service_settings {
 enum install_way { INSTALL_AUTO, INSTALL_IO_URING, INSTALL_SETSOCKOPT };
 
 struct settings {
+	unsigned int holders; /* configurations, all of them the main thread's to make and to free */
 	char *file;
 	char *handoff_socket, *control_socket;
 	unsigned int handoff_mode; /* permission bits */
@@ -81,8 +82,9 @@ struct settings {
 	TAILQ_HEAD(, service_settings) services;
 };
 
-/* Reads a file. NULL if anything in it is wrong: every fault is in complaints. */
+/* Reads a file, for one holder. NULL if anything in it is wrong: every fault is in complaints. */
 struct settings *settings_read(const char *file, struct complaints *complaints);
-void settings_free(struct settings *settings);
+struct settings *settings_get(struct settings *settings);
+void settings_put(struct settings *settings);
 
 #endif
