@@ -234,24 +234,24 @@ static void say_unknown(struct revocation *answer, int error, const char *format
 }
 
 /* The newest that counts; where the issuer's key is not at hand, each that some key was found to have signed. */
-static struct crl *next_list(struct crls *crls, struct crl *last, const X509 *certificate, X509 *issuer)
+static struct crl *next_list(struct crls *crls, struct crl *last, const X509_NAME *name, X509 *issuer)
 {
 	struct crl *crl = last ? last + 1 : crls->item;
 
 	for (; crl < crls->item + crls->count; crl++) {
-		if (X509_NAME_cmp(X509_CRL_get_issuer(crl->crl), X509_get_issuer_name(certificate)) == 0 &&
+		if (X509_NAME_cmp(X509_CRL_get_issuer(crl->crl), name) == 0 &&
 		    (issuer ? signed_by(crl, issuer) : atomic_load(&crl->signer) != NULL))
 			return crl;
 	}
 	return NULL;
 }
 
-static bool bears_name(const struct crls *crls, const X509 *certificate)
+static bool bears_name(const struct crls *crls, const X509_NAME *name)
 {
 	size_t i;
 
 	for (i = 0; i < crls->count; i++) {
-		if (X509_NAME_cmp(X509_CRL_get_issuer(crls->item[i].crl), X509_get_issuer_name(certificate)) == 0)
+		if (X509_NAME_cmp(X509_CRL_get_issuer(crls->item[i].crl), name) == 0)
 			return true;
 	}
 	return false;
@@ -273,23 +273,32 @@ static void judge_age(const struct crl *crl, const struct crl_rules *rules, stru
 			    crl->file, moment_text(crl->next_update, text), moment_text(rules->now, now));
 }
 
-void crls_look_up(struct crls *crls, X509 *certificate, X509 *issuer, const struct crl_rules *rules,
-		  struct revocation *answer)
+static bool says_revoked(const struct crl *crl, const ASN1_INTEGER *serial, struct revocation *answer)
+{
+	X509_REVOKED *entry;
+
+	/* 2 would be: taken back (removeFromCRL). */
+	if (X509_CRL_get0_by_serial(crl->crl, &entry, (ASN1_INTEGER *)serial) != 1)
+		return false;
+	say_revoked(crl, entry, answer);
+	return true;
+}
+
+void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *serial, X509 *issuer,
+		  const struct crl_rules *rules, struct revocation *answer)
 {
 	struct crl *crl = NULL, *newest = NULL;
-	char name[160], when[MOMENT_TEXT];
+	char text[160], when[MOMENT_TEXT];
 
-	while ((crl = next_list(crls, crl, certificate, issuer))) {
-		X509_REVOKED *entry;
-
-		/* 2: taken back (removeFromCRL). Revoked stays revoked, however old the list. */
-		if (X509_CRL_get0_by_serial(crl->crl, &entry, X509_get0_serialNumber(certificate)) == 1) {
-			say_revoked(crl, entry, answer);
+	while ((crl = next_list(crls, crl, name, issuer))) {
+		/* Two authorities may have one name: without its certificate, each list counts. */
+		if (!issuer && says_revoked(crl, serial, answer))
 			return;
-		}
 		if (!newest || crl->this_update > newest->this_update)
 			newest = crl;
 	}
+	if (newest && says_revoked(newest, serial, answer)) /* however old it is */
+		return;
 	if (newest) {
 		answer->status = REVOCATION_GOOD;
 		snprintf(answer->text, sizeof(answer->text), "not revoked, says %.160s of %s", newest->file,
@@ -297,27 +306,23 @@ void crls_look_up(struct crls *crls, X509 *certificate, X509 *issuer, const stru
 		judge_age(newest, rules, answer);
 		return;
 	}
-	identity_text(X509_get_issuer_name(certificate), name, sizeof(name));
-	if (bears_name(crls, certificate))
+	identity_text(name, text, sizeof(text));
+	if (bears_name(crls, name))
 		say_unknown(answer, X509_V_ERR_CRL_SIGNATURE_FAILURE,
-			    "there is a CRL in the name of %s, but it is not signed with its key", name);
+			    "there is a CRL in the name of %s, but it is not signed with its key", text);
 	else
 		say_unknown(answer, X509_V_ERR_UNABLE_TO_GET_CRL, "there is no CRL of %s: add it to the service's crl",
-			    name);
+			    text);
 }
 
 void crls_find(const struct crls *crls, const ASN1_INTEGER *serial,
 	       void (*found)(void *argument, const X509_NAME *issuer, const struct revocation *answer), void *argument)
 {
+	struct revocation answer;
 	size_t i;
 
 	for (i = 0; i < crls->count; i++) {
-		struct revocation answer;
-		X509_REVOKED *entry;
-
-		if (X509_CRL_get0_by_serial(crls->item[i].crl, &entry, (ASN1_INTEGER *)serial) != 1)
-			continue;
-		say_revoked(&crls->item[i], entry, &answer);
-		found(argument, X509_CRL_get_issuer(crls->item[i].crl), &answer);
+		if (says_revoked(&crls->item[i], serial, &answer))
+			found(argument, X509_CRL_get_issuer(crls->item[i].crl), &answer);
 	}
 }

@@ -28,11 +28,11 @@ struct crl_rules {
 };
 
 /*
- * What the lists say of a certificate. issuer is its issuer's, verified; NULL: any whose list has been found good before, for
- * who has only the certificate.
+ * What the lists say of a certificate: its issuer's name and its serial number. issuer: its certificate, verified; NULL: any
+ * whose list has been found good before, for who has only the name.
  */
-void crls_look_up(struct crls *crls, X509 *certificate, X509 *issuer, const struct crl_rules *rules,
-		  struct revocation *answer);
+void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *serial, X509 *issuer,
+		  const struct crl_rules *rules, struct revocation *answer);
 
 /* All entries with this serial number, whoever issued it. */
 void crls_find(const struct crls *crls, const ASN1_INTEGER *serial,

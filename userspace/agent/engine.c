@@ -129,11 +129,29 @@ static int verify_peer(X509_STORE_CTX *store, void *policy)
 	return 0;
 }
 
-bool engine_verify_again(SSL *ssl, const struct policy *policy, X509 *peer)
+bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *session)
 {
 	struct engine *engine = SSL_get_app_data(ssl);
+	X509 *peer = SSL_SESSION_get0_peer(session);
+	void *note = NULL;
+	size_t length = 0;
 
-	return verify_again(policy, peer, &engine->verification);
+	if (!peer || !policy->trust)
+		return true;
+	SSL_SESSION_get0_ticket_appdata(session, &note, &length);
+	if (verify_again(policy, peer, note, length, &engine->verification))
+		return true;
+	memset(&engine->verification, 0, sizeof(engine->verification)); /* the full handshake finds it again */
+	return false;
+}
+
+void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *session)
+{
+	uint8_t note[VERIFY_NOTE_MAX];
+	size_t length = verify_note(policy, SSL_get0_verified_chain(ssl), note);
+
+	if (length > 0)
+		SSL_SESSION_set1_ticket_appdata(session, note, length);
 }
 
 bool engine_init(const char *key_log_file)

@@ -58,8 +58,9 @@ void engine_set_verify(SSL_CTX *context, int mode, const struct policy *policy);
 /* For callbacks of a context: why the handshake is about to fail. The first explanation stays. */
 void engine_explain(SSL *ssl, const char *why);
 
-/* For the callback that takes tickets: whether the peer of a session is still one. */
-bool engine_verify_again(SSL *ssl, const struct policy *policy, X509 *peer);
+/* For the callbacks of tickets: whether the peer of a session would still get in, and what has to be noted for that. */
+bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *session);
+void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *session);
 
 /* server_name lives as long as the handshake. output and output_size stay from the last use, so that a recycled engine does not allocate. */
 bool engine_start_server(struct engine *engine, SSL_CTX *context);

@@ -52,19 +52,21 @@ static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *ciph
 	return encrypt ? seal(name, iv, cipher, mac) : unseal(name, iv, cipher, mac);
 }
 
-/* Resumption never weakens a policy: a peer that would not get in any more goes through a full handshake, which says why. */
-static bool still_valid(SSL *ssl, SSL_SESSION *session, const struct policy *policy)
+/* A resumed session's ticket goes on with the note that it has. */
+static int note_chain(SSL *ssl, void *policy)
 {
-	X509 *peer = SSL_SESSION_get0_peer(session);
-
-	return !peer || !policy->trust || engine_verify_again(ssl, policy, peer);
+	if (!SSL_session_reused(ssl))
+		engine_note_chain(ssl, policy, SSL_get_session(ssl));
+	return 1;
 }
 
+/* Resumption never weakens a policy: a peer that would not get in any more goes through a full handshake, which says why. */
 static SSL_TICKET_RETURN accept_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t length,
 				       SSL_TICKET_STATUS status, void *argument)
 {
 	(void)name, (void)length;
-	if ((status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) && still_valid(ssl, session, argument))
+	if ((status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) &&
+	    engine_verify_again(ssl, argument, session))
 		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 	return SSL_TICKET_RETURN_IGNORE_RENEW;
 }
@@ -72,6 +74,6 @@ static SSL_TICKET_RETURN accept_ticket(SSL *ssl, SSL_SESSION *session, const uns
 void tickets_use(SSL_CTX *context, const struct policy *policy)
 {
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(context, choose_key);
-	SSL_CTX_set_session_ticket_cb(context, NULL, accept_ticket, (void *)policy);
+	SSL_CTX_set_session_ticket_cb(context, note_chain, accept_ticket, (void *)policy);
 	SSL_CTX_set_timeout(context, KEYS_LIFETIME);
 }

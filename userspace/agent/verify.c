@@ -553,27 +553,37 @@ static bool check_peers(struct verification *v, X509 *leaf)
 
 /* ---- revocation ---- */
 
-void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer)
+static void look_up(const struct policy *policy, const X509_NAME *issuer_name, const ASN1_INTEGER *serial, X509 *issuer,
+		    struct revocation *answer)
 {
 	const struct crl_rules rules = {time(NULL), policy->leeway, policy->crl_expired_will_do};
 
-	crls_look_up(policy->trust->crls, certificate, issuer, &rules, answer);
+	crls_look_up(policy->trust->crls, issuer_name, serial, issuer, &rules, answer);
+}
+
+void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer)
+{
+	look_up(policy, X509_get_issuer_name(certificate), X509_get0_serialNumber(certificate), issuer, answer);
+}
+
+static bool is_good_enough(const struct policy *policy, const struct revocation *answer)
+{
+	return answer->status == REVOCATION_GOOD || (answer->status == REVOCATION_UNKNOWN && policy->unknown_will_do);
 }
 
 static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
 {
-	const struct policy *policy = v->policy;
-	int i, last = v->again ? 1 : sk_X509_num(chain) - 1; /* nobody revokes a root */
+	int i, last = v->policy->crl_leaf_only ? 1 : sk_X509_num(chain);
 	struct revocation answer;
 
-	for (i = 0; i < last && !(i > 0 && policy->crl_leaf_only); i++) {
+	/* The root is nobody's to revoke. */
+	for (i = 0; i < last && i < sk_X509_num(chain) - 1; i++) {
 		X509 *certificate = sk_X509_value(chain, i);
 		char subject[160];
 
-		verify_revocation(policy, certificate, sk_X509_value(chain, i + 1), &answer);
+		verify_revocation(v->policy, certificate, sk_X509_value(chain, i + 1), &answer);
 		subject_of(certificate, subject);
-		if (answer.status == REVOCATION_REVOKED ||
-		    (answer.status == REVOCATION_UNKNOWN && !policy->unknown_will_do))
+		if (!is_good_enough(v->policy, &answer))
 			return fail(v, answer.error, "revocation", "certificate %d of the peer's chain (%s): %s", i,
 				    subject, answer.text);
 		pass(v, "revocation", "certificate %d (%s): %s", i, subject, answer.text);
@@ -606,7 +616,7 @@ static void begin(struct verification *v, const struct policy *policy)
 	v->why[0] = '\0';
 	v->error = X509_V_OK;
 	v->peer_name = NULL;
-	v->pending = v->again = false;
+	v->pending = false;
 }
 
 bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char *name, struct verification *v)
@@ -624,18 +634,70 @@ bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char
 	return v->error == X509_V_OK;
 }
 
-bool verify_again(const struct policy *policy, X509 *certificate, struct verification *v)
-{
-	STACK_OF(X509) *chain = sk_X509_new_null();
+/* ---- once more, for a resumption ---- */
 
+/* The note: of each authority below the root its issuer's name and its serial number, both DER, as i2d_ makes them. */
+size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX])
+{
+	unsigned char *end = note;
+	int i;
+
+	if (!policy->trust || !policy->trust->crls || policy->crl_leaf_only)
+		return 0;
+	for (i = 1; i < sk_X509_num(chain) - 1; i++) {
+		X509_NAME *issuer = X509_get_issuer_name(sk_X509_value(chain, i));
+		ASN1_INTEGER *serial = X509_get_serialNumber(sk_X509_value(chain, i));
+		int size = i2d_X509_NAME(issuer, NULL), serial_size = i2d_ASN1_INTEGER(serial, NULL);
+
+		if (size <= 0 || serial_size <= 0 || size + serial_size > note + VERIFY_NOTE_MAX - end) {
+			*note = 0; /* no name begins so: such a session does not resume */
+			return 1;
+		}
+		i2d_X509_NAME(issuer, &end);
+		i2d_ASN1_INTEGER(serial, &end);
+	}
+	return end - note;
+}
+
+static bool check_noted(struct verification *v, const X509_NAME *issuer, const ASN1_INTEGER *serial)
+{
+	struct revocation answer;
+
+	look_up(v->policy, issuer, serial, NULL, &answer);
+	return is_good_enough(v->policy, &answer) || fail(v, answer.error, "revocation", "%s", answer.text);
+}
+
+/* Our own, from a sealed ticket, and yet: nothing but whole names and numbers counts. */
+static bool check_note(struct verification *v, const uint8_t *note, size_t length)
+{
+	const unsigned char *at = note, *end = note + length;
+	bool good = true;
+
+	while (good && at < end) {
+		X509_NAME *issuer = d2i_X509_NAME(NULL, &at, end - at);
+		ASN1_INTEGER *serial = issuer ? d2i_ASN1_INTEGER(NULL, &at, end - at) : NULL;
+
+		good = serial ? check_noted(v, issuer, serial)
+			      : fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket's note is damaged");
+		X509_NAME_free(issuer);
+		ASN1_INTEGER_free(serial);
+	}
+	return good;
+}
+
+static bool check_lists_again(struct verification *v, X509 *certificate, const uint8_t *note, size_t length)
+{
+	if (!v->policy->trust->crls)
+		return true;
+	return check_noted(v, X509_get_issuer_name(certificate), X509_get0_serialNumber(certificate)) &&
+	       check_note(v, note, length);
+}
+
+bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
+		  struct verification *v)
+{
 	begin(v, policy);
-	v->again = true;
-	if (!chain || !sk_X509_push(chain, certificate))
-		log_fatal("out of memory");
 	if (!within_leeway(policy, certificate, time(NULL)))
-		explain_dates(v, X509_V_ERR_CERT_HAS_EXPIRED, "the peer's certificate", certificate);
-	else if (check_peers(v, certificate))
-		check_revocation(v, chain);
-	sk_X509_free(chain);
-	return v->error == X509_V_OK;
+		return explain_dates(v, X509_V_ERR_CERT_HAS_EXPIRED, "the peer's certificate", certificate);
+	return check_peers(v, certificate) && check_lists_again(v, certificate, note, length);
 }

@@ -50,7 +50,6 @@ struct verification {
 	int error;	       /* X509_V_OK or X509_V_ERR_*, which chooses the alert */
 	const char *peer_name; /* of the allow list, or NULL; lives as long as the policy */
 	bool pending;	       /* all but the revocation, which has to be asked for */
-	bool again;	       /* resumption */
 };
 
 /* Once per process. */
@@ -64,8 +63,14 @@ bool verify_init(void);
 bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char *name,
 		  struct verification *verification);
 
-/* What may have changed since a full handshake: time, allow list, revocation. Only the certificate itself is there. */
-bool verify_again(const struct policy *policy, X509 *certificate, struct verification *verification);
+/*
+ * What may have changed since a full handshake: time, allow list, revocation. The certificate is there, and of the rest of its
+ * chain a note, which verify_note() made then; its length, 0 if there is nothing to note.
+ */
+#define VERIFY_NOTE_MAX 2048
+size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX]);
+bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
+		  struct verification *verification);
 
 /* What is known of one certificate's revocation. issuer: NULL if it is not at hand. */
 void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer);
