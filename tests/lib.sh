@@ -250,9 +250,9 @@ suites() {
 	END
 }
 
-# make_pki: certificates, once.
+# make_pki: certificates, once, in an authority that can issue more.
 make_pki() {
-	[ -d "$dir/pki" ] || pki "$dir/pki" || bail_out "pki"
+	[ -d "$dir/pki" ] || pki localhost "$dir/pki" || bail_out "pki"
 }
 
 # start_agent <CONFIG: keys for [ktlsd], then services. It has sockets of its own, which KTLSD_HANDOFF and KTLSD_CONTROL

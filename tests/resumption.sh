@@ -131,19 +131,15 @@ for version in 3 2; do
 done
 
 # A certificate that expires while its session lives: the ticket is no way around.
-openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$dir/short.key" 2>/dev/null
-printf '[client]\nextendedKeyUsage = clientAuth\n' >"$dir/short.cnf"
-openssl x509 -new -force_pubkey "$dir/short.key" -subj /CN=short -CA "$dir/pki/intermediate.pem" \
-	-CAkey "$dir/pki/intermediate.key" -extfile "$dir/short.cnf" -extensions client -not_before 20200101000000Z \
-	-not_after "$(date -u -d '5 seconds' +%Y%m%d%H%M%SZ)" -out "$dir/short.pem"
+pki issue "$dir/pki" short client --subject /CN=short --from 20200101000000Z --until '5 seconds' || bail_out "pki"
 for version in 3 2; do
 	session "TLS 1.$version: a session with a certificate of five seconds" strict -tls1_$version \
-		-cert "$dir/short.pem" -key "$dir/short.key" -cert_chain "$dir/pki/intermediate.pem"
+		-cert "$dir/pki/short.pem" -key "$dir/pki/short.key" -cert_chain "$dir/pki/intermediate.pem"
 	cp "$dir/session" "$dir/session-$version"
 done
 cp "$dir/session-3" "$dir/session"
 resumes "it resumes while the certificate is valid" strict -tls1_3
-while openssl x509 -in "$dir/short.pem" -noout -checkend 0 >/dev/null; do
+while openssl x509 -in "$dir/pki/short.pem" -noout -checkend 0 >/dev/null; do
 	sleep 0.2
 done
 sleep 1
@@ -152,7 +148,7 @@ for version in 3 2; do
 	does_not_resume "TLS 1.$version: it does not when the certificate is expired" strict -tls1_$version
 	says "TLS 1.$version: and showing it again does not help" '^result: alert_sent = certificate_expired' \
 		'^result: error = EKEYREJECTED' -- through strict s_client -tls1_$version -sess_in "$dir/session" \
-		-cert "$dir/short.pem" -key "$dir/short.key" -cert_chain "$dir/pki/intermediate.pem"
+		-cert "$dir/pki/short.pem" -key "$dir/pki/short.key" -cert_chain "$dir/pki/intermediate.pem"
 done
 check "the agent has counted them" [ "$(agent_status .resumed)" = $resumed ]
 
