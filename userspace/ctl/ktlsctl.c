@@ -6,19 +6,14 @@
 
 #include "ktlsctl.h"
 
-static const struct {
-	const char *name;
-	int (*main)(int argc, char **argv);
-	const char *summary;
-} commands[] = {
+static const struct command commands[] = {
 	{"doctor", doctor_main, "check what this kernel and this machine can do, and say what to do about the rest"},
 	{"status", status_main, "show what the agent is doing"},
 	{"reload", reload_main, "have the agent read its configuration again"},
 	{"socket", socket_main, "show the TLS of a process's sockets: keys' age, records, ciphers"},
 	{"probe", probe_main, "make a TLS connection through the agent and print all about it"},
+	{NULL, NULL, NULL},
 };
-
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 int complain(const char *format, ...)
 {
@@ -44,30 +39,35 @@ int help(const char *text)
 	return EXIT_OK;
 }
 
-static void show_usage(FILE *file)
+static void show_usage(FILE *file, const char *title, const struct command *all)
 {
-	fputs("usage: ktlsctl COMMAND [OPTION...]\n\n", file);
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(file, "  %-8s %s\n", commands[i].name, commands[i].summary);
-	fputs("\nktlsctl COMMAND --help says more. Exit status: 0 all is well, 1 it failed or something is wrong, 2 "
-	      "usage.\n",
-	      file);
+	fprintf(file, "usage: %s COMMAND [OPTION...]\n\n", title);
+	for (const struct command *command = all; command->name; command++)
+		fprintf(file, "  %-8s %s\n", command->name, command->summary);
+	fprintf(file,
+		"\n%s COMMAND --help says more. Exit status: 0 all is well, 1 it failed or something is wrong, 2 usage.\n",
+		title);
+}
+
+int run_command(const char *title, const struct command *all, int argc, char **argv)
+{
+	if (argc < 2) {
+		show_usage(stderr, title, all);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		show_usage(stdout, title, all);
+		return EXIT_OK;
+	}
+	for (const struct command *command = all; command->name; command++)
+		if (strcmp(argv[1], command->name) == 0)
+			return command->main(argc - 1, argv + 1);
+	complain("there is no command \"%s\"", argv[1]);
+	show_usage(stderr, title, all);
+	return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 2) {
-		show_usage(stderr);
-		return EXIT_USAGE;
-	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-		show_usage(stdout);
-		return EXIT_OK;
-	}
-	for (size_t i = 0; i < COMMANDS; i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].main(argc - 1, argv + 1);
-	complain("there is no command \"%s\"", argv[1]);
-	show_usage(stderr);
-	return EXIT_USAGE;
+	return run_command("ktlsctl", commands, argc, argv);
 }

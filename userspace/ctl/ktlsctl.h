@@ -3,7 +3,22 @@
 #ifndef KTLSCTL_H
 #define KTLSCTL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct json_object;
+
+struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *summary;
+};
+
+/* Where a server is. */
+struct address {
+	char host[256];
+	char port[16];
+};
 
 enum exit_status {
 	EXIT_OK = 0,
@@ -17,6 +32,9 @@ int reload_main(int argc, char **argv);
 int socket_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 
+/* Runs the one that argv[1] names, or shows them all; title is what stands before their names, commands ends with {NULL}. */
+int run_command(const char *title, const struct command *commands, int argc, char **argv);
+
 /* Says what is wrong, on standard error. Returns EXIT_PROBLEM. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -25,6 +43,12 @@ int misused(const char *text);
 
 /* --help: to standard output. Returns EXIT_OK. */
 int help(const char *text);
+
+/* HOST, HOST:PORT, [IPv6], [IPv6]:PORT; the port is 443 if none is given. False if the text is none of these. */
+bool address_parse(struct address *address, const char *text);
+
+/* "3 d 4 h", "12 min 5 s": the two largest units, to standard output. */
+void print_age(int64_t seconds);
 
 /* Sends one command to the agent's control socket (NULL: the usual one). The answer, or NULL after a complaint. */
 struct json_object *control_request(const char *path, const char *command);

@@ -29,8 +29,7 @@ static const char usage[] =
 	"  --json              one JSON object\n";
 
 struct target {
-	char host[256];
-	char port[16];
+	struct address address;
 	const char *service;
 	const char *server_name;
 	const char *alpn;
@@ -38,35 +37,15 @@ struct target {
 	bool json;
 };
 
-/* HOST, HOST:PORT, [IPv6], [IPv6]:PORT */
-static bool split_target(struct target *target, const char *text)
-{
-	const char *host = text[0] == '[' ? text + 1 : text;
-	size_t length = strcspn(host, text[0] == '[' ? "]" : ":");
-	const char *port = host + length;
-
-	if (length == 0 || length >= sizeof(target->host))
-		return false;
-	memcpy(target->host, host, length);
-	if (text[0] == '[' && *port++ != ']')
-		return false;
-	if (*port == '\0')
-		port = ":443";
-	if (*port++ != ':' || *port == '\0' || strlen(port) >= sizeof(target->port) || strchr(port, ':'))
-		return false;
-	strcpy(target->port, port);
-	return true;
-}
-
 static int connect_to(const struct target *target)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
 	struct timeval patience = {.tv_sec = target->timeout_s}; /* connect() heeds it, too */
 	int fd = -1, err;
 
-	err = getaddrinfo(target->host, target->port, &hints, &addresses);
+	err = getaddrinfo(target->address.host, target->address.port, &hints, &addresses);
 	if (err != 0) {
-		complain("%s: %s", target->host, gai_strerror(err));
+		complain("%s: %s", target->address.host, gai_strerror(err));
 		return -1;
 	}
 	for (const struct addrinfo *a = addresses; a && fd < 0; a = a->ai_next) {
@@ -82,7 +61,7 @@ static int connect_to(const struct target *target)
 	}
 	freeaddrinfo(addresses);
 	if (fd < 0)
-		complain("can't connect to %s port %s: %s", target->host, target->port, strerror(err));
+		complain("can't connect to %s port %s: %s", target->address.host, target->address.port, strerror(err));
 	return fd;
 }
 
@@ -319,9 +298,9 @@ int probe_main(int argc, char **argv)
 			return misused(usage);
 		}
 	}
-	if (optind != argc - 1 || !split_target(&target, argv[optind]))
+	if (optind != argc - 1 || !address_parse(&target.address, argv[optind]))
 		return misused(usage);
 	if (!target.server_name)
-		target.server_name = target.host;
+		target.server_name = target.address.host;
 	return probe(&target);
 }

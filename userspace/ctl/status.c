@@ -32,8 +32,7 @@ static int64_t number(struct json_object *object, const char *name)
 	return json_object_object_get_ex(object, name, &member) ? json_object_get_int64(member) : 0;
 }
 
-/* "3 d 4 h", "12 min 5 s": the two largest units. */
-static void print_age(int64_t seconds)
+void print_age(int64_t seconds)
 {
 	static const struct {
 		int64_t seconds;
