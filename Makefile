@@ -16,7 +16,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DKTLSD_VERSION='"$(VERSION)"' -Iuapi -Iuser
 has = $(shell $(PKG_CONFIG) --exists '$(1)' 2>/dev/null && echo yes)
 HAVE_AGENT := $(and $(call has,liburing >= 2.5),$(call has,libssl >= 3.0),$(call has,inih),$(call has,json-c))
 HAVE_RING := $(call has,liburing >= 2.5)
-HAVE_CTL := $(and $(HAVE_RING),$(call has,json-c),$(call has,libnl-genl-3.0))
+HAVE_CTL := $(and $(HAVE_RING),$(call has,libssl >= 3.0),$(call has,json-c),$(call has,libnl-genl-3.0))
 HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(call has,json-c),$(HAVE_RING))
 
 LIB := $(O)/libktlsd.so $(O)/libktlsd.a $(O)/libktlsd.pc
@@ -84,7 +84,7 @@ $(O)/ktlsd: $(call objects,userspace/agent/*.c) $(addprefix $(O)/lib/,message.o 
 
 $(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
 $(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(O)/agent/trial.o $(O)/libktlsd.a
-	$(LINK) -o $@ $^ $(call pkg,liburing json-c libnl-genl-3.0)
+	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c libnl-genl-3.0)
 
 $(O)/ktls-bench: $(call objects,userspace/bench/*.c) $(O)/libktlsd.a
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c) -lpthread -lm

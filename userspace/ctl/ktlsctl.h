@@ -31,6 +31,7 @@ int status_main(int argc, char **argv);
 int reload_main(int argc, char **argv);
 int socket_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
+int cert_main(int argc, char **argv);
 
 /* Runs the one that argv[1] names, or shows them all; title is what stands before their names, commands ends with {NULL}. */
 int run_command(const char *title, const struct command *commands, int argc, char **argv);
