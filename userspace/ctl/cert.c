@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ktlsctl cert: what certificates say. */
+/* ktlsctl cert: what certificates say, and what the agent says of them. */
 #include <stddef.h>
 
 #include "cert.h"
@@ -7,6 +7,7 @@
 
 static const struct command commands[] = {
 	{"show", cert_show_main, "print what the certificates of a file or a server say, and how they hang together"},
+	{"verify", cert_verify_main, "have the agent verify certificates as it would a peer's, and explain each step"},
 	{NULL, NULL, NULL},
 };
 

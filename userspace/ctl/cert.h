@@ -18,11 +18,15 @@ struct given {
 };
 
 int cert_show_main(int argc, char **argv);
+int cert_verify_main(int argc, char **argv);
 
 /* Both: false after a complaint; clear in any case. path "-": standard input. server_name NULL: the host, if it is a name. */
 bool given_by_file(struct given *given, const char *path);
 bool given_by_server(struct given *given, const struct address *address, const char *server_name);
 void given_clear(struct given *given);
+
+/* The certificates of some files as PEM, one behind the other, for the agent; to be freed. NULL after a complaint. */
+char *pem_of_files(char *const *paths, size_t *length);
 
 /* Adds a text to the remarks; what it quotes has to be harmless already. */
 void given_remark(struct given *given, const char *format, ...) __attribute__((format(printf, 2, 3)));

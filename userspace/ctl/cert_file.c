@@ -271,3 +271,33 @@ bool given_by_file(struct given *given, const char *path)
 	ERR_clear_error();
 	return taken;
 }
+
+static bool append_pem(BIO *bio, const char *path)
+{
+	struct given given = {0};
+	bool taken = given_by_file(&given, path);
+	int i;
+
+	for (i = 0; taken && i < sk_X509_num(given.certificates); i++) {
+		if (PEM_write_bio_X509(bio, sk_X509_value(given.certificates, i)) != 1)
+			taken = complain("out of memory") == EXIT_OK;
+	}
+	given_clear(&given);
+	return taken;
+}
+
+char *pem_of_files(char *const *paths, size_t *length)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	bool taken = bio != NULL;
+	char *data, *pem = NULL;
+
+	for (; taken && *paths; paths++)
+		taken = append_pem(bio, *paths);
+	if (taken) {
+		*length = BIO_get_mem_data(bio, &data);
+		pem = strndup(data, *length);
+	}
+	BIO_free(bio);
+	return pem;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The agent's control socket: one line there, one JSON object back. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,13 +81,27 @@ static struct json_object *parse(const char *text, size_t length)
 	return answer;
 }
 
-static struct json_object *exchange(int fd, const char *command)
+static bool send_all(int fd, const char *data, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = send(fd, data, length, MSG_NOSIGNAL);
+
+		if (n < 0)
+			return false;
+		data += n;
+		length -= n;
+	}
+	return true;
+}
+
+static struct json_object *exchange(int fd, const char *command, const char *body, size_t body_length)
 {
 	struct json_object *answer = NULL, *error;
 	char *text = malloc(ANSWER_MAX);
 	ssize_t length;
 
-	if (!text || dprintf(fd, "%s\n", command) < 0) {
+	if (!text || dprintf(fd, "%s\n", command) < 0 || !send_all(fd, body, body_length) ||
+	    (body && shutdown(fd, SHUT_WR) != 0)) {
 		complain("can't send the command: %s", strerror(errno));
 		goto out;
 	}
@@ -110,7 +125,7 @@ out:
 	return NULL;
 }
 
-struct json_object *control_request(const char *path, const char *command)
+struct json_object *control_request_with(const char *path, const char *command, const char *body, size_t length)
 {
 	struct json_object *answer;
 	int fd;
@@ -122,7 +137,12 @@ struct json_object *control_request(const char *path, const char *command)
 	fd = control_connect(path);
 	if (fd < 0)
 		return NULL;
-	answer = exchange(fd, command);
+	answer = exchange(fd, command, body, length);
 	close(fd);
 	return answer;
+}
+
+struct json_object *control_request(const char *path, const char *command)
+{
+	return control_request_with(path, command, NULL, 0);
 }

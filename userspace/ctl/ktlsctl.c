@@ -12,7 +12,8 @@ static const struct command commands[] = {
 	{"reload", reload_main, "have the agent read its configuration again"},
 	{"socket", socket_main, "show the TLS of a process's sockets: keys' age, records, ciphers"},
 	{"probe", probe_main, "make a TLS connection through the agent and print all about it"},
-	{"cert", cert_main, "show what certificates say, of a file or a server"},
+	{"cert", cert_main, "show what certificates say, or have the agent verify them and explain each step"},
+	{"revoked", revoked_main, "show what the agent knows of a certificate's revocation"},
 	{NULL, NULL, NULL},
 };
 

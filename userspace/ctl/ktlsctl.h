@@ -4,6 +4,7 @@
 #define KTLSCTL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct json_object;
@@ -32,6 +33,7 @@ int reload_main(int argc, char **argv);
 int socket_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 int cert_main(int argc, char **argv);
+int revoked_main(int argc, char **argv);
 
 /* Runs the one that argv[1] names, or shows them all; title is what stands before their names, commands ends with {NULL}. */
 int run_command(const char *title, const struct command *commands, int argc, char **argv);
@@ -53,5 +55,8 @@ void print_age(int64_t seconds);
 
 /* Sends one command to the agent's control socket (NULL: the usual one). The answer, or NULL after a complaint. */
 struct json_object *control_request(const char *path, const char *command);
+
+/* The same for a command that has more than its line: certificates. */
+struct json_object *control_request_with(const char *path, const char *command, const char *body, size_t length);
 
 #endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <json-c/json.h>
+
+#include "cert.h"
+
+static const char usage[] =
+	"usage: ktlsctl revoked [--json] [--socket PATH] SERIAL|FILE...\n"
+	"\n"
+	"Shows what the agent's services know of a certificate's revocation, who says so, and what they would answer.\n"
+	"SERIAL is a serial number in hexadecimal: whatever is known of a certificate with it. FILE is PEM, the\n"
+	"certificate and behind it its issuer's.\n"
+	"\n"
+	"  --json         the agent's answer as it is, one JSON object\n"
+	"  --socket PATH  the control socket (default: $KTLSD_CONTROL, else /run/ktlsd/control)\n"
+	"\n"
+	"Exit status: 0 nobody says that it is revoked, 1 it is revoked, or it could not be found out.\n";
+
+static const char *text(struct json_object *object, const char *name)
+{
+	struct json_object *member;
+
+	return json_object_object_get_ex(object, name, &member) ? json_object_get_string(member) : "";
+}
+
+static int print_answer(struct json_object *answer, bool json)
+{
+	struct json_object *list, *nothing;
+	int status = EXIT_OK;
+
+	if (!json_object_object_get_ex(answer, "answers", &list) || !json_object_is_type(list, json_type_array))
+		return complain("the agent's answer makes no sense: is it the same version?");
+	if (json)
+		puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *one = json_object_array_get_idx(list, i);
+
+		if (!json)
+			printf("service %s, certificate of %s: %s\n", text(one, "service"), text(one, "issuer"),
+			       text(one, "text"));
+		if (strcmp(text(one, "status"), "revoked") == 0)
+			status = EXIT_PROBLEM;
+	}
+	if (!json && json_object_object_get_ex(answer, "nothing", &nothing))
+		puts(json_object_get_string(nothing));
+	return status;
+}
+
+static bool is_serial(const char *argument)
+{
+	return access(argument, F_OK) != 0 && strcmp(argument, "-") != 0;
+}
+
+static int ask(const char *path, char *const *arguments, bool json)
+{
+	struct json_object *answer;
+	char command[128];
+	char *pem = NULL;
+	size_t length = 0;
+	int status;
+
+	if (!arguments[1] && is_serial(arguments[0])) {
+		snprintf(command, sizeof(command), "revoked %.100s", arguments[0]);
+	} else {
+		strcpy(command, "revoked");
+		pem = pem_of_files(arguments, &length);
+		if (!pem)
+			return EXIT_PROBLEM;
+	}
+	answer = control_request_with(path, command, pem, length);
+	free(pem);
+	if (!answer)
+		return EXIT_PROBLEM;
+	status = print_answer(answer, json);
+	json_object_put(answer);
+	return status;
+}
+
+int revoked_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"socket", required_argument, NULL, 's'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *path = NULL;
+	bool json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (option) {
+		case 'j':
+			json = true;
+			break;
+		case 's':
+			path = optarg;
+			break;
+		case 'h':
+			return help(usage);
+		default:
+			return misused(usage);
+		}
+	}
+	if (optind == argc)
+		return misused(usage);
+	return ask(path, argv + optind, json);
+}
