@@ -93,10 +93,11 @@ static void add_key(struct json_object *report, X509 *certificate)
 {
 	struct json_object *object = json_object_new_object();
 	EVP_PKEY *key = X509_get0_pubkey(certificate);
+	const char *name = key ? EVP_PKEY_get0_type_name(key) : NULL;
 	ASN1_OBJECT *algorithm;
 
-	if (key) {
-		add(object, "algorithm", json_object_new_string(EVP_PKEY_get0_type_name(key)));
+	if (name) {
+		add(object, "algorithm", json_object_new_string(name));
 		add_curve(object, key);
 		add(object, "bits", json_object_new_int(EVP_PKEY_get_bits(key)));
 	} else {

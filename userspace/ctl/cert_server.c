@@ -173,8 +173,7 @@ static const char *handshake(SSL *ssl, const struct visit *visit)
 			return "the server closed the connection; is the port one for TLS, does it want another "
 			       "--servername?";
 		if (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_PACKET_LENGTH_TOO_LONG ||
-		    reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_HTTP_REQUEST ||
-		    reason == SSL_R_RECORD_LAYER_FAILURE)
+		    reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_HTTP_REQUEST)
 			return "it does not answer in TLS 1.0 to 1.3; is the port right? (STARTTLS is not offered)";
 		return ERR_reason_error_string(ERR_peek_error());
 	}
@@ -247,6 +246,7 @@ bool given_by_server(struct given *given, const struct address *address, const c
 {
 	struct visit visit = {.address = address, .server_name = server_name, .end_ms = now_ms() + PATIENCE_MS};
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	void (*before)(int);
 	bool taken = false;
 	SSL *ssl = NULL;
 	int fd;
@@ -258,9 +258,9 @@ bool given_by_server(struct given *given, const struct address *address, const c
 	if (fd >= 0 && context)
 		ssl = prepare(context, &visit, fd);
 	if (ssl) {
-		signal(SIGPIPE, SIG_IGN); /* a server may hang up any time */
+		before = signal(SIGPIPE, SIG_IGN); /* a server may hang up any time */
 		taken = take_chain(given, ssl, &visit);
-		signal(SIGPIPE, SIG_DFL);
+		signal(SIGPIPE, before);
 	} else if (fd >= 0) {
 		complain("\"%s\" can't be asked for: %s; expected a host name",
 			 visit.server_name ? visit.server_name : "", ERR_reason_error_string(ERR_peek_error()));
