@@ -120,6 +120,26 @@ static char **dns_names(X509 *leaf)
 	return names;
 }
 
+static time_t end_of(const X509 *certificate)
+{
+	struct tm tm;
+
+	return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? timegm(&tm) : 0;
+}
+
+static time_t first_end(const struct certificate *certificate)
+{
+	time_t first = end_of(certificate->leaf), end;
+	int i;
+
+	for (i = 0; i < sk_X509_num(certificate->intermediates); i++) {
+		end = end_of(sk_X509_value(certificate->intermediates, i));
+		if (end < first)
+			first = end;
+	}
+	return first;
+}
+
 bool certificate_load(struct certificate *certificate, const struct certificate_setting *setting,
 		      struct complaints *complaints)
 {
@@ -139,6 +159,7 @@ bool certificate_load(struct certificate *certificate, const struct certificate_
 		return false;
 	}
 	certificate->names = dns_names(certificate->leaf);
+	certificate->ends = first_end(certificate);
 	return true;
 }
 

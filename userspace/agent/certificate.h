@@ -4,6 +4,7 @@
 #define AGENT_CERTIFICATE_H
 
 #include <openssl/x509.h>
+#include <time.h>
 
 #include "complaint.h"
 #include "settings.h"
@@ -13,6 +14,7 @@ struct certificate {
 	STACK_OF(X509) *intermediates;
 	EVP_PKEY *key;
 	char **names; /* DNS names of its subjectAltName, lower case, wildcards included; NULL-terminated */
+	time_t ends;  /* of the leaf and its intermediates, the first */
 };
 
 /* Loads and checks that the parts belong together. False with a complaint; certificate_clear() is due either way. */

@@ -118,6 +118,19 @@ static void describe_ciphers(json_object *status)
 	json_object_object_add(status, "offered", offered);
 }
 
+static void describe_expiry(json_object *object, const struct service *service)
+{
+	char date[EXPIRY_DATE];
+
+	if (service->expiry.file) {
+		put(object, "expires_in_days", expiry_days(&service->expiry, time(NULL)));
+		json_object_object_add(object, "expires", json_object_new_string(expiry_date(&service->expiry, date)));
+		json_object_object_add(object, "expires_file", json_object_new_string(service->expiry.file));
+	}
+	if (service->fault)
+		json_object_object_add(object, "fault", json_object_new_string(service->fault));
+}
+
 static json_object *describe_services(const struct config *config)
 {
 	json_object *list = json_object_new_array();
@@ -133,9 +146,26 @@ static json_object *describe_services(const struct config *config)
 		put(object, "in_flight", service->usage->in_flight);
 		put(object, "done", service->usage->done);
 		put(object, "failed", service->usage->failed);
+		describe_expiry(object, service);
 		json_object_array_add(list, object);
 	}
 	return list;
+}
+
+static json_object *describe_refresh(const struct refresh *refresh, time_t now)
+{
+	json_object *object = json_object_new_object();
+
+	if (refresh->done) {
+		put(object, "done_s", now - refresh->done);
+		put(object, "services", refresh->services);
+		put(object, "took_ms", refresh->took_ms);
+	}
+	if (refresh->failed) {
+		put(object, "failed_s", now - refresh->failed);
+		json_object_object_add(object, "why", json_object_new_string(refresh->why));
+	}
+	return object;
 }
 
 static json_object *describe(const struct agent *agent)
@@ -148,6 +178,7 @@ static json_object *describe(const struct agent *agent)
 	put(status, "uptime_s", now - agent->started);
 	json_object_object_add(status, "config", json_object_new_string(agent->config->settings->file));
 	put(status, "config_loaded_s", now - agent->config->loaded);
+	json_object_object_add(status, "refresh", describe_refresh(&agent->refresh, now));
 	json_object_object_add(status, "workers", describe_workers());
 	put(status, "callers", SUM(callers));
 	put(status, "in_flight", SUM(in_flight));

@@ -7,10 +7,12 @@
 
 #include "complaint.h"
 #include "config.h"
+#include "refresh.h"
 
 struct agent { /* what the main thread keeps */
 	struct config *config;
 	struct config *retired; /* older ones that handshakes still hold, linked by older */
+	struct refresh refresh;
 	time_t started;
 	bool (*reload)(struct agent *agent, struct complaints *complaints);
 };

@@ -127,11 +127,26 @@ static void free_retired(struct agent *agent)
 	}
 }
 
+/* The workers go over to it, each when it gets to it. */
+static void take(struct agent *agent, struct config *next)
+{
+	struct config *unused;
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++) {
+		unused = atomic_exchange(&workers[i]->next_config, config_get(next));
+		config_put(unused); /* one that this worker had not got to yet */
+	}
+	post_to_all(WORKER_RECONFIGURE);
+	agent->config->older = agent->retired;
+	agent->retired = agent->config;
+	agent->config = next;
+}
+
 /* A new configuration is taken whole or not at all. */
 static bool reload(struct agent *agent, struct complaints *complaints)
 {
-	struct config *next, *unused;
-	unsigned int i;
+	struct config *next;
 
 	notify("RELOADING=1");
 	next = config_load(agent->config->settings->file, agent->config, complaints);
@@ -143,15 +158,9 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 		return false;
 	}
 	warn_of_fixed_settings(agent->config->settings, next->settings);
-	for (i = 0; i < worker_count; i++) {
-		unused = atomic_exchange(&workers[i]->next_config, config_get(next));
-		config_put(unused); /* a reload that this worker had not got to yet */
-	}
-	post_to_all(WORKER_RECONFIGURE);
+	take(agent, next);
 	log_set_level(next->settings->log_level);
-	agent->config->older = agent->retired;
-	agent->retired = agent->config;
-	agent->config = next;
+	refresh_follow(&agent->refresh);
 	log_line(LOG_INFO, "configuration loaded: %zu service%s", next->service_count,
 		 next->service_count == 1 ? "" : "s");
 	notify("READY=1");
@@ -203,19 +212,32 @@ static void drain(const struct agent *agent, int signals)
 		poll(NULL, 0, 10);
 }
 
+static int patience(const struct agent *agent)
+{
+	int least = agent->retired ? 1000 : KEYS_LIFETIME * 1000 / 16, refresh = refresh_patience(&agent->refresh);
+
+	return refresh < least ? refresh : least;
+}
+
 static void obey(struct agent *agent, int signals, int control)
 {
-	struct pollfd orders[] = {{.fd = signals, .events = POLLIN}, {.fd = control, .events = POLLIN}};
+	struct pollfd orders[] = {{.fd = signals, .events = POLLIN},
+				  {.fd = control, .events = POLLIN},
+				  {.fd = agent->refresh.descriptor, .events = POLLIN}};
 
 	for (;;) {
 		struct signalfd_siginfo signal;
 		struct complaints complaints = {0};
+		struct config *refreshed;
 
-		if (poll(orders, 2, agent->retired ? 1000 : KEYS_LIFETIME * 1000 / 16) < 0 && errno != EINTR)
+		if (poll(orders, 3, patience(agent)) < 0 && errno != EINTR)
 			log_fatal("poll: %s", strerror(errno));
 		free_retired(agent);
 		if (keys_due(time(NULL)) && !keys_rotate(time(NULL)))
 			log_line(LOG_ERR, "no random numbers for new keys; the old ones stay");
+		refreshed = refresh_turn(&agent->refresh, agent->config, orders[2].revents);
+		if (refreshed)
+			take(agent, refreshed);
 		if (orders[1].revents)
 			control_serve(control, agent);
 		if (!orders[0].revents || read(signals, &signal, sizeof(signal)) != sizeof(signal))
@@ -331,6 +353,7 @@ static int serve(const char *file)
 		 agent.config->service_count, agent.config->service_count == 1 ? "" : "s", worker_count,
 		 worker_count == 1 ? "" : "s", OpenSSL_version(OPENSSL_VERSION),
 		 install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt");
+	refresh_open(&agent.refresh);
 	notify("READY=1");
 	obey(&agent, signals, control);
 	drain(&agent, signals);

@@ -252,6 +252,38 @@ static unsigned int *resolve(const struct setting_list *list, bool (*find)(const
 	return ids;
 }
 
+static void note_sources(struct service *service)
+{
+	const struct certificate_setting *certificate;
+	const struct setting *ca;
+
+	TAILQ_INIT(&service->sources);
+	TAILQ_FOREACH(certificate, &service->settings->certificates, next) {
+		source_add(&service->sources, certificate->certificate.text);
+		if (certificate->key.text)
+			source_add(&service->sources, certificate->key.text);
+	}
+	TAILQ_FOREACH(ca, &service->settings->ca, next)
+		source_add(&service->sources, ca->text);
+}
+
+static void note_expiry(struct service *service, const struct certificates *certificates,
+			const struct service *predecessor)
+{
+	const struct certificate_setting *setting = TAILQ_FIRST(&service->settings->certificates), *first = setting;
+	time_t ends = 0;
+	size_t i;
+
+	for (i = 0; i < certificates->count; i++, setting = TAILQ_NEXT(setting, next)) {
+		if (i > 0 && certificates->item[i].ends >= ends)
+			continue;
+		first = setting;
+		ends = certificates->item[i].ends;
+	}
+	if (certificates->count > 0)
+		expiry_set(&service->expiry, first->certificate.text, ends, predecessor ? &predecessor->expiry : NULL);
+}
+
 static struct service_usage *share_usage(const struct service *predecessor)
 {
 	struct service_usage *usage = predecessor ? predecessor->usage : calloc(1, sizeof(*usage));
@@ -274,6 +306,7 @@ struct service *service_new(const struct service_settings *settings, const struc
 		log_fatal("out of memory");
 	service->holders = 1;
 	service->settings = settings;
+	note_sources(service);
 	service->role = settings->role;
 	service->timeout_ms = settings->timeout_ms;
 	service->max_handshakes = settings->max_handshakes;
@@ -290,6 +323,7 @@ struct service *service_new(const struct service_settings *settings, const struc
 	    context_settings_complete(&common, &certificates.item[0], certificates.count, complaints)) {
 		choice = choose(&certificates, NULL);
 		service->has_certificate = certificates.count > 0;
+		note_expiry(service, &certificates, predecessor);
 		service->context = context_new(&common, &choice, complaints);
 		if (service->context && service->role == KTLSD_SERVER) {
 			build_names(service, &certificates, &common, complaints);
@@ -326,6 +360,9 @@ void service_put(struct service *service)
 	free(service->users);
 	free(service->groups);
 	free(service->name);
+	free(service->fault);
+	free(service->expiry.file);
+	sources_clear(&service->sources);
 	if (service->usage && atomic_fetch_sub(&service->usage->holders, 1) == 1)
 		free(service->usage);
 	free(service);

@@ -15,7 +15,9 @@
 
 #include "complaint.h"
 #include "context.h"
+#include "expiry.h"
 #include "settings.h"
+#include "source.h"
 #include "verify.h"
 
 struct service_usage {
@@ -49,6 +51,13 @@ struct service {
 	gid_t *groups;
 	size_t group_count;
 	struct service_usage *usage;
+
+	/* The main thread's alone. */
+	struct source_list sources; /* what it was built from */
+	int64_t changed;	    /* when they were last seen to change since, clock_ms(); 0: they were not */
+	bool outdated;		    /* they changed so that it is to be built anew */
+	char *fault;		    /* why that was not possible; NULL: no fault */
+	struct expiry expiry;
 };
 
 /* Never NULL, but of no use if there are complaints. predecessor: its last generation, or NULL. */

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "clock.h"
 #include "doors.h"
 #include "handshake.h"
 #include "log.h"
@@ -14,14 +15,6 @@
 
 struct worker **workers;
 unsigned int worker_count;
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
 
 static void reconfigure(struct worker *worker)
 {
@@ -97,7 +90,7 @@ static void one_turn(struct worker *worker, int timeout_ms)
 	const struct door *const *door;
 
 	ring_turn(&worker->ring, timeout_ms);
-	worker->now = now_ms();
+	worker->now = clock_ms();
 	if (worker->now >= worker->next_sweep)
 		sweep(worker);
 	for (door = doors; *door; door++) {
@@ -129,7 +122,7 @@ static void *work(void *argument)
 
 	if (io_uring_enable_rings(&worker->ring) != 0)
 		log_fatal("io_uring_enable_rings: %s", strerror(errno));
-	worker->now = now_ms();
+	worker->now = clock_ms();
 	for (door = doors; *door; door++) {
 		if (!(*door)->start(worker))
 			log_fatal("worker %u can't start the door \"%s\"", worker->id, (*door)->name);

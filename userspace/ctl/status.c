@@ -61,6 +61,25 @@ static int64_t sum(struct json_object *counts)
 	return total;
 }
 
+/* The reason may have several lines. */
+static void print_refresh(struct json_object *status)
+{
+	struct json_object *refresh, *why;
+
+	if (!json_object_object_get_ex(status, "refresh", &refresh))
+		return;
+	if (json_object_object_get_ex(refresh, "services", NULL)) {
+		printf("renewed files taken ");
+		print_age(number(refresh, "done_s"));
+		printf(" ago, by services: %s\n", text(refresh, "services"));
+	}
+	if (json_object_object_get_ex(refresh, "why", &why)) {
+		printf("changed files not taken ");
+		print_age(number(refresh, "failed_s"));
+		printf(" ago: %s", json_object_get_string(why));
+	}
+}
+
 static void print_summary(struct json_object *status)
 {
 	struct json_object *failed;
@@ -69,7 +88,9 @@ static void print_summary(struct json_object *status)
 	print_age(number(status, "uptime_s"));
 	printf("\nconfiguration %s, loaded ", text(status, "config"));
 	print_age(number(status, "config_loaded_s"));
-	printf(" ago\n%s callers; handshakes: %s in flight, %s done (%s resumed), %" PRId64 " failed\n",
+	printf(" ago\n");
+	print_refresh(status);
+	printf("%s callers; handshakes: %s in flight, %s done (%s resumed), %" PRId64 " failed\n",
 	       text(status, "callers"), text(status, "in_flight"), text(status, "done"), text(status, "resumed"),
 	       json_object_object_get_ex(status, "failed", &failed) ? sum(failed) : 0);
 }
@@ -96,6 +117,13 @@ static void print_offered(struct json_object *status)
 		printf("  %s\n", json_object_get_string(json_object_array_get_idx(offered, i)));
 }
 
+static const char *heading(const char *member)
+{
+	if (strcmp(member, "in_flight") == 0)
+		return "in flight";
+	return strcmp(member, "expires_in_days") == 0 ? "days left" : member;
+}
+
 /* One line per element; columns: names of members, ended by NULL. */
 static void print_table(struct json_object *status, const char *name, const char *const *columns)
 {
@@ -106,7 +134,7 @@ static void print_table(struct json_object *status, const char *name, const char
 		return;
 	printf("\n%-16s", name);
 	for (size_t c = 1; columns[c]; c++)
-		printf(" %10s", strcmp(columns[c], "in_flight") == 0 ? "in flight" : columns[c]);
+		printf(" %10s", heading(columns[c]));
 	putchar('\n');
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
@@ -120,7 +148,7 @@ static void print_table(struct json_object *status, const char *name, const char
 
 static void print_status(struct json_object *status)
 {
-	static const char *const service[] = {"name", "role", "in_flight", "done", "failed", NULL};
+	static const char *const service[] = {"name", "role", "in_flight", "done", "failed", "expires_in_days", NULL};
 	static const char *const worker[] = {"id", "in_flight", "done", "failed", NULL};
 
 	print_summary(status);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "refresh.h"
+#include "watch.h"
+
+#define LOOK_MS 100   /* between hearing and looking: what happens together is looked at once */
+#define SETTLE_MS 500 /* a service's files have to rest: certificate and key come one after the other */
+#define POLL_MS 60000 /* network file systems tell nothing */
+#define WARN_MS (3600 * 1000)
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+void refresh_open(struct refresh *refresh)
+{
+	refresh->descriptor = watch_open();
+	refresh_follow(refresh);
+}
+
+void refresh_follow(struct refresh *refresh)
+{
+	refresh->look_due = refresh->warn_due = clock_ms();
+}
+
+int refresh_patience(const struct refresh *refresh)
+{
+	int64_t left = earlier(refresh->look_due, refresh->warn_due) - clock_ms();
+
+	return left > 0 ? (int)left : 0;
+}
+
+static void watch_sources(const struct config *config)
+{
+	const struct source *source;
+	size_t i;
+
+	watch_begin();
+	for (i = 0; i < config->service_count; i++) {
+		TAILQ_FOREACH(source, &config->services[i]->sources, next)
+			watch_path(source->path, source->folder);
+	}
+	watch_end();
+}
+
+static void look_at_sources(struct service *service, int64_t now)
+{
+	struct source *source;
+
+	TAILQ_FOREACH(source, &service->sources, next) {
+		enum source_news news = source_look(source);
+
+		if (news != SOURCE_SAME)
+			service->changed = now;
+		if (news == SOURCE_CHANGED)
+			service->outdated = true;
+	}
+}
+
+/* A file that is gone is no reason to do anything but say so; its return is a change. */
+static void tell_of_missing(const struct service *service)
+{
+	struct source *source;
+
+	TAILQ_FOREACH(source, &service->sources, next) {
+		if (source->error && !source->error_told)
+			log_limited(LOG_WARNING,
+				    "service \"%s\": %s is gone (%s); what was read from it stays in force",
+				    service->name, source->path, strerror(source->error));
+		source->error_told = source->error != 0;
+	}
+}
+
+static void set_text(char **text, const char *new)
+{
+	free(*text);
+	*text = strdup(new);
+	if (!*text)
+		log_fatal("out of memory");
+}
+
+static void tell_of_fault(struct refresh *refresh, struct service *service, struct complaints *complaints)
+{
+	char *rest = complaints->text, *line, date[EXPIRY_DATE];
+
+	set_text(&service->fault, complaints->text);
+	set_text(&refresh->why, complaints->text);
+	refresh->failed = time(NULL);
+	while ((line = strsep(&rest, "\n"))) {
+		if (*line)
+			log_line(LOG_ERR, "%s", line);
+	}
+	if (service->expiry.file)
+		log_line(LOG_ERR,
+			 "service \"%s\" can't have its changed files; the certificate before stays in force until %s",
+			 service->name, expiry_date(&service->expiry, date));
+	else
+		log_line(LOG_ERR, "service \"%s\" can't have its changed files; what it was stays in force",
+			 service->name);
+}
+
+/* NULL: what it was stays in force. */
+static struct service *rebuild(struct refresh *refresh, struct service *service, const struct config *config)
+{
+	struct complaints complaints = {.file = config->settings->file};
+	struct service *successor = service_new(service->settings, service, &complaints);
+	char date[EXPIRY_DATE];
+
+	if (complaints.count > 0) {
+		service_put(successor);
+		tell_of_fault(refresh, service, &complaints);
+		return NULL;
+	}
+	log_limited(LOG_INFO, "service \"%s\" has its changed files%s%s", successor->name,
+		    successor->expiry.file ? "; its certificate is good until " : "",
+		    successor->expiry.file ? expiry_date(&successor->expiry, date) : "");
+	return successor;
+}
+
+/* Services whose files have settled, built anew where that has to be and can be. */
+static size_t rebuild_settled(struct refresh *refresh, const struct config *config, struct service **successors,
+			      int64_t now)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < config->service_count; i++) {
+		struct service *service = config->services[i];
+
+		if (!service->changed)
+			continue;
+		if (now < service->changed + SETTLE_MS) {
+			refresh->look_due = earlier(refresh->look_due, service->changed + SETTLE_MS);
+			continue;
+		}
+		service->changed = 0;
+		tell_of_missing(service);
+		if (!service->outdated)
+			continue;
+		service->outdated = false;
+		successors[i] = rebuild(refresh, service, config);
+		count += successors[i] != NULL;
+	}
+	return count;
+}
+
+static struct config *look(struct refresh *refresh, const struct config *config)
+{
+	struct service **successors = calloc(config->service_count, sizeof(*successors));
+	struct config *next = NULL;
+	int64_t now = clock_ms();
+	size_t i, count;
+
+	if (!successors)
+		log_fatal("out of memory");
+	refresh->look_due = now + POLL_MS;
+	watch_sources(config);
+	for (i = 0; i < config->service_count; i++)
+		look_at_sources(config->services[i], now);
+	count = rebuild_settled(refresh, config, successors, now);
+	if (count > 0) {
+		next = config_refresh(config, successors);
+		refresh->done = time(NULL);
+		refresh->services = count;
+		refresh->took_ms = clock_ms() - now;
+		refresh->warn_due = now;
+	}
+	free(successors);
+	return next;
+}
+
+static void warn(struct refresh *refresh, const struct config *config)
+{
+	time_t now = time(NULL);
+	size_t i;
+
+	refresh->warn_due = clock_ms() + WARN_MS;
+	for (i = 0; i < config->service_count; i++)
+		expiry_warn(&config->services[i]->expiry, config->services[i]->name, now);
+}
+
+struct config *refresh_turn(struct refresh *refresh, const struct config *config, bool heard)
+{
+	struct config *next = NULL;
+
+	if (heard && watch_heard())
+		refresh->look_due = earlier(refresh->look_due, clock_ms() + LOOK_MS);
+	if (clock_ms() >= refresh->look_due)
+		next = look(refresh, config);
+	if (clock_ms() >= refresh->warn_due)
+		warn(refresh, next ? next : config);
+	return next;
+}
