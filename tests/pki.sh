@@ -135,6 +135,10 @@ says "gets its names, and the profile's purpose" 'DNS:foreign.example, email:a@b
 	'Extended Key Usage: TLS Web Client Authentication X509v3' -- shown foreign
 refused "and nothing else that it asked for" grep -qE 'hello|Server' "$dir/said"
 sed '3s/^..../AAAA/' "$dir/foreign.csr" >"$dir/forged.csr"
+openssl req -new -key "$dir/foreign.key" -out "$dir/critical.csr" -subj '/CN=X509v3 Subject Alternative Name' \
+	-addext 'subjectAltName = critical, URI:urn:critical' 2>/dev/null
+check "names that are critical, and a subject that reads like an extension" pki issue "$ca" critical client --csr "$dir/critical.csr"
+says "are taken for what they are" 'Name: URI:urn:critical' -- shown critical
 says "one that its key did not sign is refused" 'signed with its own key' -- pki request "$ca" forged client --csr "$dir/forged.csr"
 
 # ---- the directory ----
@@ -225,6 +229,7 @@ find $ca a b|too many
 issue $dir/nowhere x server|there is no such folder
 issue $dir x server|is no certificate authority
 init /dev/null/x|no folder can be made
+init $dir/new --colour red|unknown option '--colour'
 issue $ca x gateway|unknown profile 'gateway'
 issue $ca ../x server|can't be a name
 issue $ca -x server|can't be a name
