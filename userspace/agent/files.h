@@ -4,8 +4,6 @@
 #define AGENT_FILES_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "complaint.h"
 #include "settings.h"
@@ -19,8 +17,5 @@
  */
 void files_each(const struct setting *setting, const char *endings, bool (*take)(void *argument, const char *file),
 		void *argument, struct complaints *complaints);
-
-/* A number that changes when the file does, or one of a folder's; 0 if there is none. */
-uint64_t files_stamp(const char *path);
 
 #endif

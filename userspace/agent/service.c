@@ -252,10 +252,19 @@ static unsigned int *resolve(const struct setting_list *list, bool (*find)(const
 	return ids;
 }
 
+static void note_list(struct service *service, const struct setting_list *list)
+{
+	const struct setting *setting;
+
+	TAILQ_FOREACH(setting, list, next) {
+		if (strcmp(setting->text, TRUST_SYSTEM) != 0)
+			source_add(&service->sources, setting->text);
+	}
+}
+
 static void note_sources(struct service *service)
 {
 	const struct certificate_setting *certificate;
-	const struct setting *ca;
 
 	TAILQ_INIT(&service->sources);
 	TAILQ_FOREACH(certificate, &service->settings->certificates, next) {
@@ -263,8 +272,9 @@ static void note_sources(struct service *service)
 		if (certificate->key.text)
 			source_add(&service->sources, certificate->key.text);
 	}
-	TAILQ_FOREACH(ca, &service->settings->ca, next)
-		source_add(&service->sources, ca->text);
+	note_list(service, &service->settings->ca);
+	note_list(service, &service->settings->crl);
+	note_list(service, &service->settings->allow_peers_files);
 }
 
 static void note_expiry(struct service *service, const struct certificates *certificates,

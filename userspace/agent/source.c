@@ -76,6 +76,15 @@ enum source_news source_look(struct source *source)
 	return SOURCE_CHANGED;
 }
 
+uint64_t source_stamp(const char *path)
+{
+	struct source source = {.path = (char *)path};
+
+	return source_look(&source) == SOURCE_CHANGED
+		       ? mix(UINT64_C(0xcbf29ce484222325), &source.look, sizeof(source.look))
+		       : 0;
+}
+
 void source_add(struct source_list *sources, const char *path)
 {
 	struct source *source = calloc(1, sizeof(*source));

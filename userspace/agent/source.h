@@ -33,6 +33,9 @@ TAILQ_HEAD(source_list, source);
 void source_add(struct source_list *sources, const char *path);
 void sources_clear(struct source_list *sources);
 
+/* A number that differs when the look differs; 0: there is nothing to look at. */
+uint64_t source_stamp(const char *path);
+
 enum source_news { SOURCE_SAME, SOURCE_CHANGED, SOURCE_GONE };
 
 /* Looks again; what is seen counts as known from then on. */

@@ -7,9 +7,8 @@
 #include "certificate.h"
 #include "files.h"
 #include "log.h"
+#include "source.h"
 #include "trust.h"
-
-#define SYSTEM "system"
 
 static TAILQ_HEAD(, trust) known = TAILQ_HEAD_INITIALIZER(known);
 
@@ -47,7 +46,7 @@ static void load_system(struct loading *loading)
 
 static void load_authorities(struct loading *loading, const struct service_settings *service)
 {
-	static const struct setting no_ca = {.text = SYSTEM};
+	static const struct setting no_ca = {.text = TRUST_SYSTEM};
 	int before = 0;
 
 	loading->setting = &no_ca;
@@ -56,7 +55,7 @@ static void load_authorities(struct loading *loading, const struct service_setti
 	TAILQ_FOREACH(loading->setting, &service->ca, next) {
 		unsigned int complaints = loading->complaints->count;
 
-		if (strcmp(loading->setting->text, SYSTEM) == 0) {
+		if (strcmp(loading->setting->text, TRUST_SYSTEM) == 0) {
 			load_system(loading);
 			continue;
 		}
@@ -84,12 +83,12 @@ static char *sources_of(const struct service_settings *service, uint64_t *stamp)
 	for (i = 0; stream && i < 2; i++) {
 		fprintf(stream, "%s\n", i ? "crl" : "ca");
 		if (TAILQ_EMPTY(&service->ca))
-			*stamp = files_stamp(X509_get_default_cert_file());
+			*stamp = source_stamp(X509_get_default_cert_file());
 		TAILQ_FOREACH(setting, lists[i], next) {
-			bool system = strcmp(setting->text, SYSTEM) == 0;
+			bool system = strcmp(setting->text, TRUST_SYSTEM) == 0;
 
 			fprintf(stream, "%s\n", setting->text);
-			*stamp = *stamp * 31 + files_stamp(system ? X509_get_default_cert_file() : setting->text);
+			*stamp = *stamp * 31 + source_stamp(system ? X509_get_default_cert_file() : setting->text);
 		}
 	}
 	if (!stream || fclose(stream) != 0)

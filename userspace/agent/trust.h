@@ -14,6 +14,8 @@
 #include "crl.h"
 #include "settings.h"
 
+#define TRUST_SYSTEM "system" /* in place of a file: the system's store */
+
 struct trust {
 	X509_STORE *store;
 	STACK_OF(X509) *authorities; /* those that files and folders name */
