@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct json_object;
 
@@ -58,5 +59,12 @@ struct json_object *control_request(const char *path, const char *command);
 
 /* The same for a command that has more than its line: certificates. */
 struct json_object *control_request_with(const char *path, const char *command, const char *body, size_t length);
+
+/* Members of a report: a text unless it is empty, a time as RFC 3339 has it. */
+void report_text(struct json_object *report, const char *name, const char *value);
+void report_time(struct json_object *report, const char *name, time_t when);
+
+/* On standard output: as it is, or a line for each member. */
+void report_print(struct json_object *report, bool json);
 
 #endif

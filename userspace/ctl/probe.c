@@ -65,34 +65,19 @@ static int connect_to(const struct target *target)
 	return fd;
 }
 
-static void add_text(struct json_object *report, const char *name, const char *value)
-{
-	if (value && *value)
-		json_object_object_add(report, name, json_object_new_string(value));
-}
-
 static void add_hex(struct json_object *report, const char *name, const uint8_t bytes[static 32])
 {
 	char hex[2 * 32 + 1];
 
 	for (size_t i = 0; i < 32; i++)
 		sprintf(hex + 2 * i, "%02x", bytes[i]);
-	add_text(report, name, hex);
-}
-
-static void add_time(struct json_object *report, const char *name, time_t when)
-{
-	struct tm utc;
-	char date[32];
-
-	if (gmtime_r(&when, &utc) && strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc) > 0)
-		add_text(report, name, date);
+	report_text(report, name, hex);
 }
 
 static void add_alert(struct json_object *report, const char *name, uint8_t alert)
 {
 	if (alert != KTLSD_NO_ALERT)
-		add_text(report, name, ktlsd_alert_name(alert));
+		report_text(report, name, ktlsd_alert_name(alert));
 }
 
 static void add_number(struct json_object *report, const char *name, int64_t value)
@@ -122,13 +107,13 @@ static void add_peer(struct json_object *report, const struct ktlsd_result *resu
 
 	if (!peer)
 		return;
-	add_text(report, "peer", peer->subject);
-	add_text(report, "issuer", peer->issuer);
-	add_text(report, "names", peer->names);
-	add_text(report, "peer_name", peer->name);
-	add_text(report, "serial", peer->serial);
-	add_time(report, "not_before", peer->not_before);
-	add_time(report, "not_after", peer->not_after);
+	report_text(report, "peer", peer->subject);
+	report_text(report, "issuer", peer->issuer);
+	report_text(report, "names", peer->names);
+	report_text(report, "peer_name", peer->name);
+	report_text(report, "serial", peer->serial);
+	report_time(report, "not_before", peer->not_before);
+	report_time(report, "not_after", peer->not_after);
 	add_number(report, "days_left", (peer->not_after - time(NULL)) / 86400);
 	add_hex(report, "sha256", peer->sha256);
 	add_flag(report, "verified", result, KTLSD_RESULT_VERIFIED);
@@ -141,18 +126,18 @@ static void add_connection(struct json_object *report, const struct ktlsd_result
 	char id[17];
 
 	if (result->version)
-		add_text(report, "version", ktlsd_version_name(result->version));
+		report_text(report, "version", ktlsd_version_name(result->version));
 	if (result->cipher)
-		add_text(report, "cipher", ktlsd_cipher_name(result->cipher));
+		report_text(report, "cipher", ktlsd_cipher_name(result->cipher));
 	if (result->group)
-		add_text(report, "group", ktlsd_group_name(result->group));
-	add_text(report, "alpn", result->alpn);
+		report_text(report, "group", ktlsd_group_name(result->group));
+	report_text(report, "alpn", result->alpn);
 	if (result->channel_binding)
 		add_hex(report, "tls_exporter", result->channel_binding);
 	add_alert(report, "alert_sent", result->alert_sent);
 	add_alert(report, "alert_received", result->alert_received);
 	snprintf(id, sizeof(id), "%016llx", (unsigned long long)result->connection_id);
-	add_text(report, "connection_id", id);
+	report_text(report, "connection_id", id);
 }
 
 /* The order of members is the order of lines. */
@@ -163,8 +148,8 @@ static struct json_object *describe(const struct ktlsd_result *result, double ms
 
 	json_object_object_add(report, "ok", json_object_new_boolean(result->error == 0));
 	if (result->error != 0) {
-		add_text(report, "error", *result->error_text ? result->error_text : strerror(result->error));
-		add_text(report, "errno", strerrorname_np(result->error));
+		report_text(report, "error", *result->error_text ? result->error_text : strerror(result->error));
+		report_text(report, "errno", strerrorname_np(result->error));
 	}
 	add_peer(report, result);
 	add_connection(report, result);
@@ -176,28 +161,6 @@ static struct json_object *describe(const struct ktlsd_result *result, double ms
 	snprintf(duration, sizeof(duration), "%.1f", ms);
 	json_object_object_add(report, "handshake_ms", json_object_new_double_s(ms, duration));
 	return report;
-}
-
-static void print_line(const char *name, struct json_object *value)
-{
-	char label[32];
-	size_t i;
-
-	for (i = 0; i < sizeof(label) - 1 && name[i]; i++)
-		label[i] = name[i] == '_' ? ' ' : name[i];
-	label[i] = '\0';
-	printf("%-16s %s\n", label,
-	       !json_object_is_type(value, json_type_boolean) ? json_object_get_string(value)
-	       : json_object_get_boolean(value)		      ? "yes"
-							      : "no");
-}
-
-static void print_report(struct json_object *report)
-{
-	struct lh_entry *entry = lh_table_head(json_object_get_object(report));
-
-	for (; entry; entry = lh_entry_next(entry))
-		print_line(lh_entry_k(entry), lh_entry_v(entry));
 }
 
 static double now_ms(void)
@@ -228,10 +191,7 @@ static int hand_over(struct ktlsd *agent, const struct target *target, int fd)
 	if (err < 0)
 		return complain("the agent gives no answer: %s", strerror(-err));
 	report = describe(result, now_ms() - start);
-	if (target->json)
-		puts(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
-	else
-		print_report(report);
+	report_print(report, target->json);
 	json_object_put(report);
 	if (result->error != 0 || ktlsd_stream_new(&stream, fd, agent, result) < 0)
 		return EXIT_PROBLEM;
