@@ -79,26 +79,6 @@ int handoff_parse(struct handoff *handoff, const struct ktlsd_msg_header *messag
 	return EINVAL;
 }
 
-static void write_chain(struct handoff *handoff, struct datagram_writer *datagram, int *chain_fd)
-{
-	const STACK_OF(X509) *chain = handoff->handshake.outcome.chain;
-	struct ktlsd_msg_chain *message;
-	size_t bytes;
-	int fd = peer_chain(chain, &bytes);
-
-	if (fd < 0)
-		return;
-	message = message_begin(datagram, KTLSD_MSG_CHAIN, sizeof(*message), handoff->cookie);
-	if (message) {
-		message->certificates = sk_X509_num(chain);
-		message->bytes = bytes;
-	}
-	if (message_end(datagram))
-		*chain_fd = fd;
-	else
-		close(fd);
-}
-
 static void write_token(const struct handshake *hs, struct datagram_writer *datagram)
 {
 	const uint32_t lifetime = hs->config->settings->token_lifetime;
@@ -132,7 +112,7 @@ bool handoff_write_result(struct handoff *handoff, struct datagram_writer *datag
 
 	*chain_fd = -1;
 	if (hs->outcome.chain)
-		write_chain(handoff, datagram, chain_fd);
+		*chain_fd = peer_write_chain(hs->outcome.chain, handoff->cookie, datagram);
 	message = message_begin(datagram, KTLSD_MSG_RESULT, sizeof(*message), handoff->cookie);
 	if (message) {
 		message->connection_id = hs->connection_id;

@@ -85,7 +85,8 @@ static bool write_certificate(int fd, X509 *certificate, size_t *bytes)
 	return written;
 }
 
-int peer_chain(const STACK_OF(X509) *chain, size_t *bytes)
+/* (__u32 length, DER)*. *bytes: its size. */
+static int seal_chain(const STACK_OF(X509) *chain, size_t *bytes)
 {
 	int fd = memfd_create("ktlsd chain", MFD_CLOEXEC | MFD_ALLOW_SEALING), i;
 
@@ -100,5 +101,24 @@ int peer_chain(const STACK_OF(X509) *chain, size_t *bytes)
 fail:
 	if (fd >= 0)
 		close(fd);
+	return -1;
+}
+
+int peer_write_chain(const STACK_OF(X509) *chain, uint64_t cookie, struct datagram_writer *datagram)
+{
+	struct ktlsd_msg_chain *message;
+	size_t bytes;
+	int fd = seal_chain(chain, &bytes);
+
+	if (fd < 0)
+		return -1;
+	message = message_begin(datagram, KTLSD_MSG_CHAIN, sizeof(*message), cookie);
+	if (message) {
+		message->certificates = sk_X509_num(chain);
+		message->bytes = bytes;
+	}
+	if (message_end(datagram))
+		return fd;
+	close(fd);
 	return -1;
 }

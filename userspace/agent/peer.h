@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who the peer is, as attributes of a result. */
+/* Who the peer is, as attributes of a result; and chains, the peer's or ours, as messages. */
 #ifndef AGENT_PEER_H
 #define AGENT_PEER_H
 
@@ -9,7 +9,10 @@
 
 void peer_describe(X509 *peer, struct datagram_writer *datagram);
 
-/* The chain as (__u32 length, DER)* in a sealed memfd; -1 if there is no memory for it. *bytes: its size. */
-int peer_chain(const STACK_OF(X509) *chain, size_t *bytes);
+/*
+ * Writes KTLSD_MSG_CHAIN. Returns the sealed memfd that goes with it; -1: there is no memory for it, or no room for the
+ * message, and the datagram is as it was.
+ */
+int peer_write_chain(const STACK_OF(X509) *chain, uint64_t cookie, struct datagram_writer *datagram);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -233,4 +234,22 @@ int connection_receive(struct ktlsd *agent)
 	collect_fds(inbound, &message);
 	inbound->reader = (struct datagram_reader){.data = inbound->data, .length = length};
 	return length > 0;
+}
+
+const struct ktlsd_msg_header *connection_answer(struct ktlsd *agent, uint64_t cookie, int timeout_ms)
+{
+	struct pollfd socket = {.fd = agent->fd, .events = POLLIN};
+	const struct ktlsd_msg_header *message;
+	int ready;
+
+	while ((ready = poll(&socket, 1, timeout_ms)) != 0) {
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready < 0 || connection_receive(agent) != 1)
+			return NULL;
+		while ((message = message_next(&agent->inbound.reader)))
+			if (message->type != KTLSD_MSG_HELLO && message->cookie == cookie)
+				return message;
+	}
+	return NULL;
 }

@@ -82,6 +82,12 @@ int connection_send(struct ktlsd *agent, const struct datagram_writer *datagram,
 /* Receives the next datagram into inbound. 1, 0 at the end of the connection, or -errno. */
 int connection_receive(struct ktlsd *agent);
 
+/* For who waits: the first message with this cookie, but for HELLO. NULL: none came in time, or the agent went away. */
+const struct ktlsd_msg_header *connection_answer(struct ktlsd *agent, uint64_t cookie, int timeout_ms);
+
+/* A chain that came in a memfd; NULL if it is not safe to read. The descriptor stays the caller's. */
+const uint8_t *chain_map(int fd, size_t length);
+
 /* The next descriptor of the datagram in inbound, now the caller's; -1 if there is none. */
 int inbound_take_fd(struct inbound *inbound);
 

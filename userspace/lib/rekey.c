@@ -204,32 +204,13 @@ static struct ktlsd *shared_connection(struct process *process, const char *path
 	return process->connection;
 }
 
-/* NULL: none came. */
-static const struct ktlsd_msg_header *receive_answer(struct ktlsd *agent, uint64_t cookie)
-{
-	struct pollfd socket = {.fd = agent->fd, .events = POLLIN};
-	const struct ktlsd_msg_header *message;
-	int ready;
-
-	while ((ready = poll(&socket, 1, ANSWER_MS)) != 0) {
-		if (ready < 0 && errno == EINTR)
-			continue;
-		if (ready < 0 || connection_receive(agent) != 1)
-			return NULL;
-		while ((message = message_next(&agent->inbound.reader)))
-			if (message->type != KTLSD_MSG_HELLO && message->cookie == cookie)
-				return message;
-	}
-	return NULL;
-}
-
 static int try_once(struct ktlsd_stream *stream, struct ktlsd *agent, unsigned int directions)
 {
 	uint64_t cookie = ++agent->rekey_count;
 	const struct ktlsd_msg_header *message = NULL;
 
 	if (rekey_send(agent, stream, directions, cookie) == 0)
-		message = receive_answer(agent, cookie);
+		message = connection_answer(agent, cookie, ANSWER_MS);
 	return message ? rekey_take_answer(stream, directions, message) : -ENOTCONN;
 }
 

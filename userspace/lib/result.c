@@ -139,7 +139,7 @@ static int read_result(struct ktlsd *agent, const struct ktlsd_msg_header *heade
 }
 
 /* Only a sealed memfd is safe to map: the length of anything else could change under the reader. */
-static void map_chain(struct ktlsd_result *result, int fd, size_t length)
+const uint8_t *chain_map(int fd, size_t length)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat status;
@@ -147,12 +147,9 @@ static void map_chain(struct ktlsd_result *result, int fd, size_t length)
 
 	if (seals < 0 || (seals & CHAIN_SEALS) != CHAIN_SEALS || fstat(fd, &status) < 0 || length == 0 ||
 	    (uint64_t)status.st_size < length)
-		return;
+		return NULL;
 	chain = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
-	if (chain == MAP_FAILED)
-		return;
-	result->chain = chain;
-	result->chain_length = length;
+	return chain == MAP_FAILED ? NULL : chain;
 }
 
 /* A chain belongs to the result right behind it. Without it the result stands, too: the chain is merely missing. */
@@ -166,8 +163,10 @@ static int read_chain_and_result(struct ktlsd *agent, const struct ktlsd_msg_hea
 	if (header->length >= sizeof(*chain) && next && next->type == KTLSD_MSG_RESULT &&
 	    next->cookie == header->cookie)
 		err = read_result(agent, next);
-	if (err == 0 && fd >= 0)
-		map_chain(&agent->result, fd, chain->bytes);
+	if (err == 0 && fd >= 0) {
+		agent->result.chain = chain_map(fd, chain->bytes);
+		agent->result.chain_length = agent->result.chain ? chain->bytes : 0;
+	}
 	if (fd >= 0)
 		close(fd);
 	return err;
