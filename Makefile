@@ -83,7 +83,7 @@ $(O)/ktlsd: $(call objects,userspace/agent/*.c) $(addprefix $(O)/lib/,message.o 
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
 
 $(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
-$(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(O)/agent/trial.o $(O)/libktlsd.a
+$(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(addprefix $(O)/agent/,trial.o proof.o) $(O)/libktlsd.a
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c libnl-genl-3.0)
 
 $(O)/ktls-bench: $(call objects,userspace/bench/*.c) $(O)/libktlsd.a

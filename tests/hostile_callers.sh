@@ -7,6 +7,7 @@
 start 'workers = 1'
 cases messages
 cases rekeys
+cases challenges
 stop
 
 start 'workers = 1' 'token_lifetime = 1'

@@ -15,12 +15,12 @@ static const struct {
 	const char *name;
 	cases *run;
 } sets[] = {
-	{"messages", messages}, {"rekeys", rekeys},	  {"descriptors", descriptors},
-	{"hang", hang},		{"authority", authority}, {"peers", peers},
-	{"relays", relays},	{"options", options},	  {"callers", callers},
-	{"chain", chain},	{"killed", killed},	  {"limits", limits},
-	{"slow", slow},		{"drain", drain},	  {"held", held},
-	{"many", many},
+	{"messages", messages}, {"rekeys", rekeys},	    {"descriptors", descriptors},
+	{"hang", hang},		{"authority", authority},   {"peers", peers},
+	{"relays", relays},	{"options", options},	    {"callers", callers},
+	{"chain", chain},	{"killed", killed},	    {"limits", limits},
+	{"slow", slow},		{"drain", drain},	    {"held", held},
+	{"many", many},		{"challenges", challenges},
 };
 
 static unsigned int failed;

@@ -24,6 +24,8 @@ $(server_service users)
 allow_users = 65534
 $(server_service groups)
 allow_groups = 61
+$(server_service prover server-rsa)
+allow_challenge = root
 $(server_service small)
 max_handshakes = 3
 $(client_service client)

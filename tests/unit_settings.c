@@ -83,6 +83,9 @@ static const struct {
 	{CLIENT "max_handshakes = 0\n", ":3: max_handshakes = 0; expected a number from 1 to 1000000\n"},
 	{CLIENT "allow_everyone = maybe\n", ":3: allow_everyone = maybe; expected yes or no\n"},
 	{CLIENT "allow_users =\n", ":3: allow_users = ; expected user names or numbers, separated by commas\n"},
+	{CLIENT "allow_challenge =\n", ":3: allow_challenge = ; expected user names or numbers, separated by commas\n"},
+	{CLIENT "allow_challenge = root\n",
+	 ":3: service \"c\" has allow_challenge and no key to prove; expected certificate = FILE and key = FILE\n"},
 	{"[ktlsd]\nworkers = x\ninstall = y\n" CLIENT "tickets = z\n",
 	 ":2: workers = x; expected a number from 0 (one per CPU) to 255\n"
 	 ":3: install = y; expected auto, io_uring or setsockopt\n"
@@ -230,6 +233,7 @@ static const char every_key[] = "# a comment\n"
 				"allow_everyone = yes\n"
 				"allow_users = root\n"
 				"allow_groups = root 5\n"
+				"allow_challenge = 6, nobody\n"
 				"\n"
 				"[service plain]\n"
 				"role = client\n";
@@ -289,6 +293,7 @@ static void check_service_keys(const struct service_settings *s)
 	check(s->allow_everyone, "allow_everyone");
 	check_list(&s->allow_users, "root@38 ", "allow_users");
 	check_list(&s->allow_groups, "root@39 5@39 ", "allow_groups");
+	check_list(&s->allow_challenge, "6@40 nobody@40 ", "allow_challenge");
 }
 
 static void check_defaults(const struct service_settings *s)
@@ -296,7 +301,8 @@ static void check_defaults(const struct service_settings *s)
 	check(s->role == KTLSD_CLIENT && TAILQ_EMPTY(&s->certificates) && TAILQ_EMPTY(&s->ca) &&
 		      TAILQ_EMPTY(&s->ciphers) && TAILQ_EMPTY(&s->groups) && TAILQ_EMPTY(&s->alpn) &&
 		      s->min_version == 0x0303 && s->max_version == 0x0304 && s->tickets == 2 &&
-		      s->timeout_ms == 10000 && !s->allow_everyone && TAILQ_EMPTY(&s->allow_users),
+		      s->timeout_ms == 10000 && !s->allow_everyone && TAILQ_EMPTY(&s->allow_users) &&
+		      TAILQ_EMPTY(&s->allow_challenge),
 	      "a service's defaults");
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* A datagram from a caller: messages, attributes, and handoffs and rekeys as the agent reads them. */
+/* A datagram from a caller: messages, attributes, and handoffs, rekeys and challenges as the agent reads them. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../userspace/agent/challenge.h"
 #include "../../userspace/agent/handoff.h"
 #include "../../userspace/agent/rekey.h"
 #include "fuzz.h"
@@ -31,6 +32,18 @@ static void read_rekey(const struct ktlsd_msg_header *message)
 		abort();
 }
 
+/* One that was taken has a name and a nonce of lengths that are allowed. */
+static void read_challenge(const struct ktlsd_msg_header *message)
+{
+	struct challenge challenge = {.error = 0};
+	const char *why;
+
+	if (challenge_parse(&challenge, message, &why) == 0 &&
+	    (!*challenge.service_name || strlen(challenge.service_name) >= sizeof(challenge.service_name) ||
+	     challenge.nonce_length < KTLSD_NONCE_MIN || challenge.nonce_length > KTLSD_NONCE_MAX))
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t aligned[FUZZ_INPUT_MAX] __attribute__((aligned(8)));
@@ -49,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memset(&handoff, 0, sizeof(handoff));
 		handoff_parse(&handoff, message, &why);
 		read_rekey(message);
+		read_challenge(message);
 	}
 	return 0;
 }
@@ -77,6 +91,10 @@ size_t fuzz_seed(unsigned int number, uint8_t data[static FUZZ_INPUT_MAX])
 		rekey = message_begin(&datagram, KTLSD_MSG_REKEY, sizeof(*rekey), number);
 		rekey->directions = number;
 		message_attribute(&datagram, KTLSD_ATTR_REKEY_TOKEN, token, sizeof(token));
+		message_end(&datagram);
+		message_begin(&datagram, KTLSD_MSG_CHALLENGE, sizeof(struct ktlsd_msg_challenge), number);
+		message_text(&datagram, KTLSD_ATTR_SERVICE, "web");
+		message_attribute(&datagram, KTLSD_ATTR_NONCE, token, KTLSD_NONCE_MIN << number);
 		message_end(&datagram);
 		message_begin(&datagram, KTLSD_MSG_CANCEL, sizeof(struct ktlsd_msg_header), number);
 		message_end(&datagram);

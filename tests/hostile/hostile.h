@@ -100,7 +100,7 @@ bool good_handshake(void);
 /* ---- sets of cases ---- */
 
 typedef void cases(int argc, char **argv);
-cases messages, rekeys, descriptors, hang, authority, peers, relays, options, callers, chain, killed, limits, slow,
-	drain, held, many;
+cases messages, rekeys, challenges, descriptors, hang, authority, peers, relays, options, callers, chain, killed,
+	limits, slow, drain, held, many;
 
 #endif

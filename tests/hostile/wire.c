@@ -62,7 +62,8 @@ static void read_message(const struct ktlsd_msg_header *header, struct answer *a
 {
 	const struct ktlsd_msg_result *result = (const void *)header;
 	const struct ktlsd_msg_rekey *rekey = (const void *)header;
-	size_t body = header->type == KTLSD_MSG_RESULT ? sizeof(*result) : sizeof(*rekey);
+	const struct ktlsd_msg_challenge *challenge = (const void *)header;
+	size_t body = 0;
 	struct attribute_reader reader;
 	struct attribute attribute;
 
@@ -70,11 +71,23 @@ static void read_message(const struct ktlsd_msg_header *header, struct answer *a
 	answer->type = header->type;
 	answer->cookie = header->cookie;
 	answer->message = header;
-	if ((header->type != KTLSD_MSG_RESULT && header->type != KTLSD_MSG_REKEY) ||
-	    !attributes_begin(&reader, header, body))
+	switch (header->type) {
+	case KTLSD_MSG_RESULT:
+		body = sizeof(*result);
+		answer->error = result->error;
+		answer->flags = result->flags;
+		break;
+	case KTLSD_MSG_REKEY:
+		body = sizeof(*rekey);
+		answer->error = rekey->error;
+		break;
+	case KTLSD_MSG_CHALLENGE:
+		body = sizeof(*challenge);
+		answer->error = challenge->error;
+		break;
+	}
+	if (!body || !attributes_begin(&reader, header, body))
 		return;
-	answer->error = header->type == KTLSD_MSG_RESULT ? result->error : rekey->error;
-	answer->flags = header->type == KTLSD_MSG_RESULT ? result->flags : 0;
 	while (attributes_next(&reader, &attribute)) {
 		if (attribute.type == KTLSD_ATTR_ERROR)
 			attribute_text(&attribute, answer->why, sizeof(answer->why));

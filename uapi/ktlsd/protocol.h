@@ -29,11 +29,11 @@ enum ktlsd_message_type {
 	KTLSD_MSG_HANDOFF = 2,	 /* caller: one socket for one handshake; takes one descriptor of the datagram */
 	KTLSD_MSG_CANCEL = 3,	 /* caller: give up the handoff with this cookie; its result still comes */
 	KTLSD_MSG_RESULT = 4,	 /* agent: how a handoff ended */
-	KTLSD_MSG_CHAIN = 5,	 /* agent: the peer's chain in a sealed memfd, right before the result it belongs to */
+	KTLSD_MSG_CHAIN = 5,	 /* agent: a chain in a sealed memfd, right before the result or proof it belongs to */
 	KTLSD_MSG_LISTEN = 6,	 /* reserved: a listening socket for the agent to accept on */
 	KTLSD_MSG_READY = 7,	 /* reserved: a ready socket from such a listener */
 	KTLSD_MSG_REKEY = 8,	 /* caller: rekey token in, with its socket; agent: the next keys and token */
-	KTLSD_MSG_CHALLENGE = 9, /* reserved: proof of possession */
+	KTLSD_MSG_CHALLENGE = 9, /* caller: a nonce; agent: it, signed with a service's key */
 };
 
 /* Every message starts with this. */
@@ -76,9 +76,18 @@ enum ktlsd_attribute_type {
 	/* in the agent's REKEY: the kernel's key structure (struct tls12_crypto_info_* of <linux/tls.h>) */
 	KTLSD_ATTR_TX_KEYS = 27,
 	KTLSD_ATTR_RX_KEYS = 28,
+
+	/* in the caller's CHALLENGE, with SERVICE */
+	KTLSD_ATTR_NONCE = 48, /* KTLSD_NONCE_MIN to KTLSD_NONCE_MAX bytes that were never used before */
+
+	/* in the agent's CHALLENGE */
+	KTLSD_ATTR_SIGNATURE = 49, /* at most KTLSD_SIGNATURE_MAX bytes */
 };
 
 #define KTLSD_TOKEN_MAX 512
+#define KTLSD_NONCE_MIN 16
+#define KTLSD_NONCE_MAX 64
+#define KTLSD_SIGNATURE_MAX 2048
 
 /* KTLSD_MSG_HELLO: the caller names the version it speaks, the agent the one it will speak and the caller's limit. */
 struct ktlsd_msg_hello {
@@ -156,6 +165,20 @@ struct ktlsd_msg_rekey {
 	struct ktlsd_msg_header header;
 	__u32 directions; /* enum ktlsd_direction; agent: as asked for */
 	__u32 error;	  /* agent; caller: 0 */
+};
+
+/*
+ * KTLSD_MSG_CHALLENGE, caller: SERVICE and NONCE follow. Proof is wanted that the agent has the key of the service's (first)
+ * certificate. Only for users that the service names (allow_challenge).
+ *
+ * KTLSD_MSG_CHALLENGE, agent: error 0, scheme and SIGNATURE, and right before it the service's chain as KTLSD_MSG_CHAIN. Else
+ * a positive errno and ERROR. What is signed is in docs/protocol.md.
+ */
+struct ktlsd_msg_challenge {
+	struct ktlsd_msg_header header;
+	__u32 error;	/* agent; caller: 0 */
+	__u16 scheme;	/* agent: SignatureScheme (RFC 8446 §4.2.3); caller: 0 */
+	__u16 reserved; /* 0 */
 };
 
 /* KTLSD_MSG_CHAIN: one descriptor comes with it, a sealed memfd: (__u32 length, DER)*, leaf first, unpadded. */

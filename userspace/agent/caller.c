@@ -81,6 +81,7 @@ bool caller_new(struct door_state *door, int fd)
 	TAILQ_INIT(&caller->open);
 	TAILQ_INIT(&caller->answers);
 	TAILQ_INIT(&caller->rekeys);
+	TAILQ_INIT(&caller->proofs);
 	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
 	if (why) {
 		turn_away(fd, why);
@@ -170,6 +171,9 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 	case KTLSD_MSG_REKEY:
 		rekey_take(caller, message, descriptors[(*taken)++]);
 		return;
+	case KTLSD_MSG_CHALLENGE:
+		challenge_take(caller, message);
+		return;
 	case KTLSD_MSG_CANCEL:
 		intake_cancel(caller, false, message->cookie);
 		return;
@@ -246,17 +250,41 @@ static void write_rekeys(struct caller *caller, struct datagram_writer *datagram
 	}
 }
 
+static bool has_descriptor_room(const struct caller *caller)
+{
+	return caller->sent_descriptor_count < KTLSD_DATAGRAM_DESCRIPTORS;
+}
+
+static void send_descriptor(struct caller *caller, int fd)
+{
+	if (fd >= 0)
+		caller->sent_descriptors[caller->sent_descriptor_count++] = fd;
+}
+
+static void write_proofs(struct caller *caller, struct datagram_writer *datagram)
+{
+	struct challenge *challenge;
+	int chain_fd;
+
+	while ((challenge = TAILQ_FIRST(&caller->proofs)) && has_descriptor_room(caller)) {
+		if (!challenge_write(challenge, datagram, &chain_fd))
+			return;
+		send_descriptor(caller, chain_fd);
+		TAILQ_REMOVE(&caller->proofs, challenge, entry);
+		caller->answer_count--;
+		challenge_free(challenge);
+	}
+}
+
 static void write_answers(struct caller *caller, struct datagram_writer *datagram)
 {
 	struct handoff *handoff;
 	int chain_fd;
 
-	while ((handoff = TAILQ_FIRST(&caller->answers)) &&
-	       caller->sent_descriptor_count < KTLSD_DATAGRAM_DESCRIPTORS) {
+	while ((handoff = TAILQ_FIRST(&caller->answers)) && has_descriptor_room(caller)) {
 		if (!handoff_write_result(handoff, datagram, &chain_fd))
 			return;
-		if (chain_fd >= 0)
-			caller->sent_descriptors[caller->sent_descriptor_count++] = chain_fd;
+		send_descriptor(caller, chain_fd);
 		TAILQ_REMOVE(&caller->answers, handoff, entry);
 		caller->answer_count--;
 		intake_free(handoff);
@@ -286,6 +314,7 @@ static void send_answers(struct caller *caller)
 	if (caller->hello_due)
 		write_hello(caller, &datagram);
 	write_rekeys(caller, &datagram);
+	write_proofs(caller, &datagram);
 	write_answers(caller, &datagram);
 	caller->sent_part = (struct iovec){caller->out, datagram.length};
 	caller->sent = (struct msghdr){.msg_iov = &caller->sent_part, .msg_iovlen = 1};
@@ -301,6 +330,7 @@ static void send_answers(struct caller *caller)
 
 static void part(struct caller *caller)
 {
+	struct challenge *challenge;
 	struct handoff *handoff;
 	struct rekey *rekey;
 
@@ -308,6 +338,7 @@ static void part(struct caller *caller)
 	if (caller->receiving || caller->sending)
 		ring_cancel(&caller->door->worker->ring, caller->fd);
 	intake_cancel(caller, true, 0);
+	challenges_forget(caller);
 	while ((handoff = TAILQ_FIRST(&caller->answers))) {
 		TAILQ_REMOVE(&caller->answers, handoff, entry);
 		caller->answer_count--;
@@ -317,6 +348,11 @@ static void part(struct caller *caller)
 		TAILQ_REMOVE(&caller->rekeys, rekey, entry);
 		caller->answer_count--;
 		rekey_free(rekey);
+	}
+	while ((challenge = TAILQ_FIRST(&caller->proofs))) {
+		TAILQ_REMOVE(&caller->proofs, challenge, entry);
+		caller->answer_count--;
+		challenge_free(challenge);
 	}
 }
 
@@ -357,6 +393,13 @@ bool caller_idle(const struct caller *caller)
 	return !caller->touched && caller->open_count == 0 && caller->answer_count == 0 && !caller->sending;
 }
 
+/* Who does not read its answers, or brings more challenges than there are turns for, is not read from for a while. */
+static bool may_receive(const struct caller *caller)
+{
+	return !caller->gone && !caller->leaving && !caller->receiving && caller->answer_count < CALLER_ANSWERS_MAX &&
+	       caller->challenge_count < CHALLENGES_MAX / 2;
+}
+
 bool caller_turn(struct caller *caller)
 {
 	if (!caller->gone && !caller->sending && (caller->answer_count > 0 || caller->hello_due))
@@ -369,7 +412,7 @@ bool caller_turn(struct caller *caller)
 	}
 	if (!caller->gone && caller->leaving && !caller->sending && caller->open_count == 0)
 		part(caller);
-	if (!caller->gone && !caller->leaving && !caller->receiving && caller->answer_count < CALLER_ANSWERS_MAX)
+	if (may_receive(caller))
 		receive(caller);
 	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0 || caller->hanging > 0)
 		return true;

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "challenge.h"
 #include "handoff.h"
 #include "rekey.h"
 
@@ -33,9 +34,11 @@ struct caller {
 	bool leaving;	/* it broke the protocol: it gets its answers, then it is thrown out */
 	bool receiving, sending;
 	bool keys_in_out; /* session keys: to be wiped once they are sent */
-	unsigned int open_count, answer_count /* of both kinds */, hanging;
+	unsigned int open_count /* handoffs and waiting challenges */, challenge_count /* of them */;
+	unsigned int answer_count /* of all kinds */, hanging;
 	struct handoff_list open, answers;
-	struct rekey_list rekeys; /* answers, too */
+	struct rekey_list rekeys;     /* answers, too */
+	struct challenge_list proofs; /* likewise */
 	struct msghdr received, sent;
 	struct iovec received_part, sent_part;
 	int sent_descriptors[KTLSD_DATAGRAM_DESCRIPTORS];
@@ -56,6 +59,7 @@ struct door_state {
 	TAILQ_HEAD(, caller) callers;
 	struct handoff_list pool;
 	unsigned int pooled;
+	struct challenges challenges;
 };
 
 /* Takes over fd. False: there is no place for it; it was told and is closed. */

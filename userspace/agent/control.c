@@ -186,6 +186,8 @@ static json_object *describe(const struct agent *agent)
 	put(status, "resumed", SUM(resumed));
 	put(status, "rekeys", SUM(rekeys));
 	put(status, "rekeys_refused", SUM(rekeys_refused));
+	put(status, "challenges", SUM(challenges));
+	put(status, "challenges_refused", SUM(challenges_refused));
 	json_object_object_add(status, "failed", describe_failures());
 	put(installs, install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt", SUM(done));
 	json_object_object_add(status, "installs", installs);

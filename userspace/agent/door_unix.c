@@ -54,6 +54,7 @@ static bool start_door(struct worker *worker)
 	door->worker = worker;
 	TAILQ_INIT(&door->callers);
 	TAILQ_INIT(&door->pool);
+	challenges_init(&door->challenges, worker);
 	states[worker->id] = door;
 	arm_accept(door);
 	return true;

@@ -10,6 +10,7 @@
 
 #include "certificate.h"
 #include "log.h"
+#include "proof.h"
 #include "service.h"
 
 #define SERVICE_CERTIFICATES 64 /* per service */
@@ -294,6 +295,24 @@ static void note_expiry(struct service *service, const struct certificates *cert
 		expiry_set(&service->expiry, first->certificate.text, ends, predecessor ? &predecessor->expiry : NULL);
 }
 
+/* What challenges are answered with: the first certificate, its intermediates and its key. */
+static void keep_for_proofs(struct service *service, const struct certificate *certificate,
+			    const struct setting *setting, struct complaints *complaints)
+{
+	if (!proof_scheme_for(certificate->leaf)) {
+		complain(
+			complaints, setting->line,
+			"service \"%s\": its first certificate's key can't sign a proof; expected key usage digitalSignature, and ECDSA (P-256, P-384, P-521), RSA or EdDSA",
+			service->name);
+		return;
+	}
+	service->chain = X509_chain_up_ref(certificate->intermediates);
+	if (!service->chain || X509_up_ref(certificate->leaf) != 1 ||
+	    !sk_X509_unshift(service->chain, certificate->leaf) || EVP_PKEY_up_ref(certificate->key) != 1)
+		log_fatal("out of memory");
+	service->key = certificate->key;
+}
+
 static struct service_usage *share_usage(const struct service *predecessor)
 {
 	struct service_usage *usage = predecessor ? predecessor->usage : calloc(1, sizeof(*usage));
@@ -325,6 +344,8 @@ struct service *service_new(const struct service_settings *settings, const struc
 	service->allow_everyone = settings->allow_everyone;
 	service->users = resolve(&settings->allow_users, find_user, "user", &service->user_count, complaints);
 	service->groups = resolve(&settings->allow_groups, find_group, "group", &service->group_count, complaints);
+	service->challengers =
+		resolve(&settings->allow_challenge, find_user, "user", &service->challenger_count, complaints);
 	service->alpn = encode_alpn(&settings->alpn, complaints);
 	common.alpn = service->alpn;
 	common.policy = &service->policy;
@@ -335,6 +356,9 @@ struct service *service_new(const struct service_settings *settings, const struc
 		service->has_certificate = certificates.count > 0;
 		note_expiry(service, &certificates, predecessor);
 		service->context = context_new(&common, &choice, complaints);
+		if (!TAILQ_EMPTY(&settings->allow_challenge))
+			keep_for_proofs(service, &certificates.item[0], TAILQ_FIRST(&settings->allow_challenge),
+					complaints);
 		if (service->context && service->role == KTLSD_SERVER) {
 			build_names(service, &certificates, &common, complaints);
 			SSL_CTX_set_tlsext_servername_callback(service->context, choose_by_server_name);
@@ -369,6 +393,9 @@ void service_put(struct service *service)
 	free(service->alpn);
 	free(service->users);
 	free(service->groups);
+	free(service->challengers);
+	sk_X509_pop_free(service->chain, X509_free);
+	EVP_PKEY_free(service->key);
 	free(service->name);
 	free(service->fault);
 	free(service->expiry.file);
@@ -401,4 +428,9 @@ bool service_allows(const struct service *service, uid_t user, gid_t group, cons
 			return true;
 	}
 	return false;
+}
+
+bool service_may_challenge(const struct service *service, uid_t user)
+{
+	return listed(service->challengers, service->challenger_count, user);
 }

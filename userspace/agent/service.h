@@ -50,6 +50,10 @@ struct service {
 	size_t user_count;
 	gid_t *groups;
 	size_t group_count;
+	uid_t *challengers; /* who may have proof that we have the first certificate's key; nobody else, root included */
+	size_t challenger_count;
+	STACK_OF(X509) *chain; /* that certificate first, and its key; NULL without challengers */
+	EVP_PKEY *key;
 	struct service_usage *usage;
 
 	/* The main thread's alone. */
@@ -68,5 +72,6 @@ void service_put(struct service *service);
 
 /* Whether a caller with this identity may use the service. */
 bool service_allows(const struct service *service, uid_t user, gid_t group, const gid_t *groups, size_t group_count);
+bool service_may_challenge(const struct service *service, uid_t user);
 
 #endif

@@ -267,6 +267,8 @@ static const struct key service_keys[] = {
 	{"allow_everyone", set_boolean, SERVICE(allow_everyone), 0, 0, NULL, "yes or no"},
 	{"allow_users", set_list, SERVICE(allow_users), 0, 0, NULL, "user names or numbers, separated by commas"},
 	{"allow_groups", set_list, SERVICE(allow_groups), 0, 0, NULL, "group names or numbers, separated by commas"},
+	{"allow_challenge", set_list, SERVICE(allow_challenge), 0, 0, NULL,
+	 "user names or numbers, separated by commas"},
 	{0},
 };
 
@@ -296,6 +298,7 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	TAILQ_INIT(&service->alpn);
 	TAILQ_INIT(&service->allow_users);
 	TAILQ_INIT(&service->allow_groups);
+	TAILQ_INIT(&service->allow_challenge);
 	service->min_version = 0x0303;
 	service->max_version = 0x0304;
 	service->max_depth = 10;
@@ -481,6 +484,11 @@ static void check(const struct settings *settings, struct complaints *complaints
 				"service \"%s\" is for the client role; expected client_certificate in server services only",
 				service->name);
 		check_peer_keys(service, complaints);
+		if (TAILQ_EMPTY(&service->certificates) && !TAILQ_EMPTY(&service->allow_challenge))
+			complain(
+				complaints, TAILQ_FIRST(&service->allow_challenge)->line,
+				"service \"%s\" has allow_challenge and no key to prove; expected certificate = FILE and key = FILE",
+				service->name);
 		if (service->min_version > service->max_version)
 			complain(complaints, service->line, "service \"%s\": min_version is above max_version",
 				 service->name);
@@ -550,6 +558,7 @@ static void free_service(struct service_settings *service)
 	free_list(&service->alpn);
 	free_list(&service->allow_users);
 	free_list(&service->allow_groups);
+	free_list(&service->allow_challenge);
 	free(service->name);
 	free(service);
 }

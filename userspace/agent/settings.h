@@ -57,7 +57,7 @@ struct service_settings {
 	unsigned int timeout_ms;
 	unsigned int max_handshakes;
 	bool allow_everyone;
-	struct setting_list allow_users, allow_groups;
+	struct setting_list allow_users, allow_groups, allow_challenge;
 	TAILQ_ENTRY(service_settings) next;
 };
 

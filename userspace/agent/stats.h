@@ -18,6 +18,7 @@ struct stats {
 	_Atomic uint64_t by_suite[STATS_SUITES]; /* as in cipher_suites */
 	_Atomic uint64_t callers;
 	_Atomic uint64_t rekeys, rekeys_refused;
+	_Atomic uint64_t challenges, challenges_refused;
 };
 
 static inline void stats_add(_Atomic uint64_t *counter, int64_t amount)

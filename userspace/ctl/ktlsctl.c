@@ -13,6 +13,7 @@ static const struct command commands[] = {
 	{"socket", socket_main, "show the TLS of a process's sockets: keys' age, records, ciphers"},
 	{"probe", probe_main, "make a TLS connection through the agent and print all about it"},
 	{"cert", cert_main, "show what certificates say, or have the agent verify them and explain each step"},
+	{"challenge", challenge_main, "have the key of a service prove itself"},
 	{"revoked", revoked_main, "show what the agent knows of a certificate's revocation"},
 	{NULL, NULL, NULL},
 };
@@ -45,7 +46,7 @@ static void show_usage(FILE *file, const char *title, const struct command *all)
 {
 	fprintf(file, "usage: %s COMMAND [OPTION...]\n\n", title);
 	for (const struct command *command = all; command->name; command++)
-		fprintf(file, "  %-8s %s\n", command->name, command->summary);
+		fprintf(file, "  %-9s %s\n", command->name, command->summary);
 	fprintf(file,
 		"\n%s COMMAND --help says more. Exit status: 0 all is well, 1 it failed or something is wrong, 2 usage.\n",
 		title);

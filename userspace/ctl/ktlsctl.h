@@ -34,6 +34,7 @@ int reload_main(int argc, char **argv);
 int socket_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 int cert_main(int argc, char **argv);
+int challenge_main(int argc, char **argv);
 int revoked_main(int argc, char **argv);
 
 /* Runs the one that argv[1] names, or shows them all; title is what stands before their names, commands ends with {NULL}. */

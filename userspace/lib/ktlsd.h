@@ -28,7 +28,7 @@
  * Fork. A struct ktlsd belongs to the process that opened it. In a child every function on it returns -EOWNERDEAD and
  * touches nothing (the memory is MADV_WIPEONFORK); the child opens its own. The descriptor is close-on-exec.
  *
- * Blocking. Only ktlsd_wait_result(), ktlsd_handshake() and the connect() in ktlsd_open() may block; what receives and
+ * Blocking. Only ktlsd_wait_result(), ktlsd_handshake(), ktlsd_challenge() and the connect() in ktlsd_open() may block; what receives and
  * sends on a stream blocks if the socket does, and otherwise only where it says so.
  */
 #ifndef KTLSD_H
@@ -173,6 +173,30 @@ bool ktlsd_chain_next(const struct ktlsd_result *result, size_t *offset, const u
  * stream, why (may be NULL) the text.
  */
 int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream, char *why, size_t why_size);
+
+/* ---- proof of possession ---- */
+
+struct ktlsd_proof {
+	uint16_t scheme; /* how it is signed: SignatureScheme, RFC 8446 §4.2.3 */
+	uint8_t signature[KTLSD_SIGNATURE_MAX];
+	size_t signature_length;
+	const uint8_t *chain; /* as in struct ktlsd_result; in one of those, ktlsd_chain_next() walks it */
+	size_t chain_length;
+};
+
+/*
+ * Has the agent sign a nonce with the key of a service's (first) certificate; for users that the service names in
+ * allow_challenge. nonce: 16 to 64 bytes that were never used before, chosen by who is to be convinced. What is signed, and
+ * so how to verify it, is in docs/protocol.md; "ktlsctl challenge" does both. ktlsd_proof_clear() is due after success.
+ *
+ * Blocking, over a connection to the agent of its own, up to 10 seconds. Returns 0, or a negative errno; why (may be NULL)
+ * gets the text. -ENOENT, -EACCES: no such service; it does not name this user. -EINVAL: the nonce or the name has a length
+ * that none has. -EBUSY, -ESHUTDOWN: try again later. -ETIMEDOUT. -EBADMSG: the agent's answer is malformed. -EIO: it can't
+ * sign. -ENOMEM. -EPROTO: the agent is older than this. And those of ktlsd_open().
+ */
+int ktlsd_challenge(const char *service, const void *nonce, size_t nonce_length, struct ktlsd_proof *proof, char *why,
+		    size_t why_size);
+void ktlsd_proof_clear(struct ktlsd_proof *proof);
 
 /* ---- after the handshake ---- */
 
