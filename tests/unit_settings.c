@@ -77,6 +77,11 @@ static const struct {
 	 ":1: service \"c\" is for the client role; expected client_certificate in server services only\n"},
 	{CLIENT "min_version = 1.1\n", ":3: min_version = 1.1; expected 1.2 or 1.3\n"},
 	{CLIENT "min_version = 1.3\nmax_version = 1.2\n", ":1: service \"c\": min_version is above max_version\n"},
+	{CLIENT "rsa_key_transport = perhaps\n", ":3: rsa_key_transport = perhaps; expected yes or no\n"},
+	{CLIENT "rsa_key_transport = yes\nmin_version = 1.3\n",
+	 ":1: service \"c\" has rsa_key_transport, which TLS 1.3 has not; expected min_version = 1.2\n"},
+	{CLIENT "ciphers = AES128-GCM-SHA256\n",
+	 ":3: cipher \"AES128-GCM-SHA256\" has no forward secrecy; expected rsa_key_transport = yes with it\n"},
 	{CLIENT "tickets = 17\n", ":3: tickets = 17; expected a number from 0 to 16\n"},
 	{CLIENT "timeout = 0.001\n", ":3: timeout = 0.001; expected seconds, from 0.01 to 3600\n"},
 	{CLIENT "timeout = nan\n", ":3: timeout = nan; expected seconds, from 0.01 to 3600\n"},
@@ -301,8 +306,8 @@ static void check_defaults(const struct service_settings *s)
 	check(s->role == KTLSD_CLIENT && TAILQ_EMPTY(&s->certificates) && TAILQ_EMPTY(&s->ca) &&
 		      TAILQ_EMPTY(&s->ciphers) && TAILQ_EMPTY(&s->groups) && TAILQ_EMPTY(&s->alpn) &&
 		      s->min_version == 0x0303 && s->max_version == 0x0304 && s->tickets == 2 &&
-		      s->timeout_ms == 10000 && !s->allow_everyone && TAILQ_EMPTY(&s->allow_users) &&
-		      TAILQ_EMPTY(&s->allow_challenge),
+		      s->timeout_ms == 10000 && !s->allow_everyone && !s->rsa_key_transport &&
+		      TAILQ_EMPTY(&s->allow_users) && TAILQ_EMPTY(&s->allow_challenge),
 	      "a service's defaults");
 }
 

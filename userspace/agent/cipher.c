@@ -24,6 +24,8 @@ const struct cipher_suite cipher_suites[] = {
 	{0xc030, TLS12, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "ECDHE-RSA-AES256-GCM-SHA384", AES_256_GCM},
 	{0xcca9, TLS12, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", CHACHA20},
 	{0xcca8, TLS12, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305", CHACHA20},
+	{0x009c, TLS12, "TLS_RSA_WITH_AES_128_GCM_SHA256", "AES128-GCM-SHA256", AES_128_GCM},
+	{0x009d, TLS12, "TLS_RSA_WITH_AES_256_GCM_SHA384", "AES256-GCM-SHA384", AES_256_GCM},
 };
 const size_t cipher_suite_count = sizeof(cipher_suites) / sizeof(*cipher_suites);
 
@@ -49,6 +51,11 @@ const struct cipher_suite *cipher_suite_named(const char *name)
 			return &cipher_suites[i];
 	}
 	return NULL;
+}
+
+bool cipher_suite_is_key_transport(const struct cipher_suite *suite)
+{
+	return strncmp(suite->name, "TLS_RSA_", 8) == 0;
 }
 
 static bool takes(const struct ktls_cipher *cipher)

@@ -27,6 +27,9 @@ extern const size_t cipher_suite_count;
 const struct cipher_suite *cipher_suite_find(uint16_t id);
 const struct cipher_suite *cipher_suite_named(const char *name);
 
+/* Whether the client encrypts the secret to the server's RSA key: no forward secrecy, and only where a service says so. */
+bool cipher_suite_is_key_transport(const struct cipher_suite *suite);
+
 /* Installs each cipher once in the running kernel; only those that took are offered. False if none took. */
 bool cipher_suites_probe(void);
 /* Takes them all for good: to check a configuration on a machine that need not serve it. */

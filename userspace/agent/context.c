@@ -28,6 +28,34 @@ static void append_name(char *list, size_t size, const char *name)
 	snprintf(list + length, size - length, "%s%s", length ? ":" : "", name);
 }
 
+/* A secret encrypted to a key that is for RSA-PSS alone, or by its certificate not for that, can't be had. */
+static bool takes_key_transport(const struct certificate *certificate)
+{
+	return EVP_PKEY_is_a(certificate->key, "RSA") && X509_get_key_usage(certificate->leaf) & KU_KEY_ENCIPHERMENT;
+}
+
+static void check_key_transport(const struct service_settings *service, const struct certificate *certificates,
+				size_t count, struct complaints *complaints)
+{
+	bool server = service->role == KTLSD_SERVER;
+	size_t i = 0;
+
+	if (!service->rsa_key_transport)
+		return;
+	while (i < count && !takes_key_transport(&certificates[i]))
+		i++;
+	if (server && i == count)
+		complain(
+			complaints, service->line,
+			"service \"%s\" has rsa_key_transport and no RSA certificate that can take part in it; expected one without key usage or with keyEncipherment",
+			service->name);
+	else
+		log_line(
+			LOG_WARNING,
+			"service \"%s\": rsa_key_transport is on: who gets the %s private key one day can read what was recorded before",
+			service->name, server ? "service's" : "server's");
+}
+
 static bool in_versions(const struct service_settings *service, const struct cipher_suite *suite)
 {
 	return suite->version >= service->min_version && suite->version <= service->max_version;
@@ -35,7 +63,8 @@ static bool in_versions(const struct service_settings *service, const struct cip
 
 static void add_suite(struct context_settings *common, const struct cipher_suite *suite)
 {
-	if (!cipher_suite_offered(suite) || !in_versions(common->service, suite))
+	if (!cipher_suite_offered(suite) || !in_versions(common->service, suite) ||
+	    (cipher_suite_is_key_transport(suite) && !common->service->rsa_key_transport))
 		return;
 	if (suite->version == TLS1_3_VERSION)
 		append_name(common->ciphersuites, sizeof(common->ciphersuites), suite->openssl_name);
@@ -47,6 +76,7 @@ static void choose_suites(struct context_settings *common, struct complaints *co
 {
 	const struct service_settings *service = common->service;
 	unsigned int before = complaints->count;
+	bool key_transport = TAILQ_EMPTY(&service->ciphers);
 	const struct setting *setting;
 	size_t i;
 
@@ -59,9 +89,19 @@ static void choose_suites(struct context_settings *common, struct complaints *co
 		else if (!in_versions(service, suite))
 			complain(complaints, setting->line,
 				 "cipher \"%s\" belongs to a version that the service does not have", setting->text);
+		else if (cipher_suite_is_key_transport(suite) && !service->rsa_key_transport)
+			complain(complaints, setting->line,
+				 "cipher \"%s\" has no forward secrecy; expected rsa_key_transport = yes with it",
+				 setting->text);
 		else
 			add_suite(common, suite);
+		key_transport |= suite && cipher_suite_is_key_transport(suite);
 	}
+	if (service->rsa_key_transport && !key_transport)
+		complain(
+			complaints, service->line,
+			"service \"%s\" has rsa_key_transport and none of its suites in ciphers; expected TLS_RSA_WITH_AES_128_GCM_SHA256 or TLS_RSA_WITH_AES_256_GCM_SHA384",
+			service->name);
 	for (i = 0; TAILQ_EMPTY(&service->ciphers) && i < cipher_suite_count; i++)
 		add_suite(common, &cipher_suites[i]);
 	if (complaints->count == before && !*common->ciphersuites && !*common->cipher_list)
@@ -142,7 +182,8 @@ static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *ser
 			  const struct certificate *certificates, size_t count)
 {
 	uint32_t numbers[] = {service->role,	    service->client_certificate, service->min_version,
-			      service->max_version, service->max_depth,		 service->any_purpose};
+			      service->max_version, service->max_depth,		 service->any_purpose,
+			      service->rsa_key_transport};
 	size_t i;
 	char **name;
 
@@ -169,6 +210,7 @@ bool context_settings_complete(struct context_settings *common, const struct cer
 		digest_trust(policy, common->policy->trust);
 		common->authorities = names_of(common->policy->trust->authorities);
 	}
+	check_key_transport(common->service, certificates, count, complaints);
 	choose_suites(common, complaints);
 	choose_groups(common, complaints);
 	EVP_DigestFinal_ex(policy, common->binding, NULL);

@@ -108,7 +108,7 @@ static void describe_ciphers(json_object *status)
 		*(cipher_suites[i].version == 0x0304 ? &tls13 : &tls12) += count;
 		if (count)
 			put(ciphers, cipher_suites[i].name, count);
-		if (cipher_suite_offered(&cipher_suites[i]))
+		if (cipher_suite_offered(&cipher_suites[i]) && !cipher_suite_is_key_transport(&cipher_suites[i]))
 			json_object_array_add(offered, json_object_new_string(cipher_suites[i].name));
 	}
 	put(versions, "TLS 1.3", tls13);

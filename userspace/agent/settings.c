@@ -261,6 +261,7 @@ static const struct key service_keys[] = {
 	{"alpn", set_list, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
 	{"min_version", set_word, SERVICE(min_version), 0, 0, version_words, "1.2 or 1.3"},
 	{"max_version", set_word, SERVICE(max_version), 0, 0, version_words, "1.2 or 1.3"},
+	{"rsa_key_transport", set_boolean, SERVICE(rsa_key_transport), 0, 0, NULL, "yes or no"},
 	{"tickets", set_number, SERVICE(tickets), 0, 16, NULL, "a number from 0 to 16"},
 	{"timeout", set_seconds, SERVICE(timeout_ms), 10, 3600000, NULL, "seconds, from 0.01 to 3600"},
 	{"max_handshakes", set_number, SERVICE(max_handshakes), 1, MOST_HANDSHAKES, NULL, "a number from 1 to 1000000"},
@@ -492,6 +493,11 @@ static void check(const struct settings *settings, struct complaints *complaints
 		if (service->min_version > service->max_version)
 			complain(complaints, service->line, "service \"%s\": min_version is above max_version",
 				 service->name);
+		if (service->rsa_key_transport && service->min_version > 0x0303)
+			complain(
+				complaints, service->line,
+				"service \"%s\" has rsa_key_transport, which TLS 1.3 has not; expected min_version = 1.2",
+				service->name);
 	}
 }
 

@@ -53,6 +53,7 @@ struct service_settings {
 	bool staple;	      /* our own certificates */
 	struct setting_list ciphers, groups, alpn;
 	unsigned int min_version, max_version; /* 0x0303, 0x0304 */
+	bool rsa_key_transport;
 	unsigned int tickets;
 	unsigned int timeout_ms;
 	unsigned int max_handshakes;

@@ -58,6 +58,7 @@ bool policy_build(struct policy *policy, const struct service_settings *settings
 		.max_depth = settings->max_depth,
 		.leeway = settings->leeway,
 		.any_purpose = settings->any_purpose,
+		.without_signature = settings->rsa_key_transport,
 		.crl_leaf_only = settings->crl_leaf_only,
 		.crl_expired_will_do = settings->crl_expired_will_do,
 		.unknown_will_do = settings->unknown_will_do,
