@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,10 +76,10 @@ static void tell_of_missing(const struct service *service)
 	}
 }
 
-static void set_text(char **text, const char *new)
+static void set_text(char **text, const char *new, size_t length)
 {
 	free(*text);
-	*text = strdup(new);
+	*text = strndup(new, length);
 	if (!*text)
 		log_fatal("out of memory");
 }
@@ -89,8 +88,8 @@ static void tell_of_fault(struct refresh *refresh, struct service *service, stru
 {
 	char *rest = complaints->text, *line, date[EXPIRY_DATE];
 
-	set_text(&service->fault, complaints->text);
-	set_text(&refresh->why, complaints->text);
+	set_text(&service->fault, complaints->text, strcspn(complaints->text, "\n"));
+	set_text(&refresh->why, complaints->text, complaints->length);
 	refresh->failed = time(NULL);
 	while ((line = strsep(&rest, "\n"))) {
 		if (*line)

@@ -60,7 +60,7 @@ struct service {
 	struct source_list sources; /* what it was built from */
 	int64_t changed;	    /* when they were last seen to change since, clock_ms(); 0: they were not */
 	bool outdated;		    /* they changed so that it is to be built anew */
-	char *fault;		    /* why that was not possible; NULL: no fault */
+	char *fault;		    /* why that was not possible, the first reason; NULL: no fault */
 	struct expiry expiry;
 };
 
