@@ -12,8 +12,7 @@
 #include "ocsp.h"
 
 #define UNDATED_LIFETIME 3600 /* seconds: an answer without nextUpdate, where max_age does not say */
-#define NAME_MAX_TEXT 80
-#define LEAST_DIGEST 28 /* bytes: SHA-224 */
+#define LEAST_DIGEST 28	      /* bytes: SHA-224 */
 
 bool ocsp_settings_equal(const struct ocsp_settings *a, const struct ocsp_settings *b)
 {
@@ -146,21 +145,16 @@ void ocsp_unusable(struct ocsp_verdict *verdict, const char *format, ...)
 	va_end(arguments);
 }
 
-static const char *name_text(const X509_NAME *name, char text[NAME_MAX_TEXT])
+const char *ocsp_subject(X509 *certificate, char text[static OCSP_NAME_MAX])
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 	int length = 0;
 
-	if (bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0)
-		length = BIO_read(bio, text, NAME_MAX_TEXT - 1);
+	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0)
+		length = BIO_read(bio, text, OCSP_NAME_MAX - 1);
 	text[length > 0 ? length : 0] = '\0';
 	BIO_free(bio);
 	return text;
-}
-
-static const char *signer_text(X509 *signer, char text[NAME_MAX_TEXT])
-{
-	return name_text(X509_get_subject_name(signer), text);
 }
 
 static const char *duration_text(time_t seconds, char text[32])
@@ -264,7 +258,6 @@ static bool understand_extensions(struct examination *examination)
 	return true;
 }
 
-/* NULL: the algorithm has its digest built in, as Ed25519 has. */
 static const EVP_MD *pss_digest(const X509_ALGOR *algorithm)
 {
 	RSA_PSS_PARAMS *pss = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(RSA_PSS_PARAMS), algorithm->parameter);
@@ -273,22 +266,18 @@ static const EVP_MD *pss_digest(const X509_ALGOR *algorithm)
 	if (pss && pss->hashAlgorithm)
 		digest = EVP_get_digestbyobj(pss->hashAlgorithm->algorithm);
 	RSA_PSS_PARAMS_free(pss);
-	return digest ? digest : EVP_md_null();
+	return digest;
 }
 
+/* What has its digest built in, as Ed25519 has, or is unknown here, is OpenSSL's to judge. */
 static bool is_strong(const X509_ALGOR *algorithm)
 {
 	int nid = OBJ_obj2nid(algorithm->algorithm), digest_nid = NID_undef;
-	const EVP_MD *digest = NULL;
+	const EVP_MD *digest;
 
-	if (nid == NID_rsassaPss)
-		digest = pss_digest(algorithm);
-	else if (OBJ_find_sigid_algs(nid, &digest_nid, NULL) != 1)
-		return true; /* unknown here: whoever verifies it knows */
-	else if (digest_nid != NID_undef)
-		digest = EVP_get_digestbynid(digest_nid);
-	else
+	if (nid != NID_rsassaPss && (OBJ_find_sigid_algs(nid, &digest_nid, NULL) != 1 || digest_nid == NID_undef))
 		return true;
+	digest = nid == NID_rsassaPss ? pss_digest(algorithm) : EVP_get_digestbynid(digest_nid);
 	return digest && EVP_MD_get_size(digest) >= LEAST_DIGEST;
 }
 
@@ -296,13 +285,13 @@ static bool is_strong(const X509_ALGOR *algorithm)
 static bool accept_delegate(struct examination *examination, X509 *signer)
 {
 	X509 *issuer = examination->question->issuer;
-	char name[NAME_MAX_TEXT], expected[NAME_MAX_TEXT];
+	char name[OCSP_NAME_MAX], expected[OCSP_NAME_MAX];
 
-	signer_text(signer, name);
+	ocsp_subject(signer, name);
 	if (X509_check_issued(issuer, signer) != X509_V_OK)
 		return REFUSE(examination,
 			      "the response is signed by %s, which is neither the issuer %s nor certified by it", name,
-			      signer_text(issuer, expected));
+			      ocsp_subject(issuer, expected));
 	if (!(X509_get_extension_flags(signer) & EXFLAG_XKUSAGE) ||
 	    !(X509_get_extended_key_usage(signer) & XKU_OCSP_SIGN))
 		return REFUSE(examination, "the response is signed by %s, which lacks OCSPSigning (1.3.6.1.5.5.7.3.9)",
@@ -335,13 +324,13 @@ static bool verify_signature(struct examination *examination, STACK_OF(X509) *is
 	bool good = OCSP_basic_verify(examination->basic, issuer, store, flags) == 1;
 	unsigned long error;
 	const char *data = NULL, *reason;
-	char name[NAME_MAX_TEXT];
+	char name[OCSP_NAME_MAX];
 	int data_flags = 0;
 
 	X509_STORE_free(store);
 	if (good)
 		return true;
-	signer_text(signer, name);
+	ocsp_subject(signer, name);
 	error = ERR_peek_last_error_all(NULL, NULL, NULL, &data, &data_flags);
 	if (ERR_GET_LIB(error) == ERR_LIB_OCSP && ERR_GET_REASON(error) == OCSP_R_SIGNATURE_FAILURE)
 		return REFUSE(examination, "the response says to be signed by %s, but the signature does not fit",

@@ -22,6 +22,7 @@
 #define OCSP_URL_MAX 512
 #define OCSP_TEXT_MAX 256
 #define OCSP_SERIAL_MAX 64
+#define OCSP_NAME_MAX 80
 
 struct ocsp_settings {
 	const char *responder;	 /* asked instead of the one that the certificate names; NULL */
@@ -95,5 +96,8 @@ bool ocsp_must_staple(X509 *certificate);
 
 /* Hexadecimal, upper case, no leading zeros, as "openssl x509 -serial" has it but for those. False if it is longer. */
 bool ocsp_serial(const ASN1_INTEGER *serial, char text[static OCSP_SERIAL_MAX]);
+
+/* RFC 2253, cut if it is long: for messages. Returns text. */
+const char *ocsp_subject(X509 *certificate, char text[static OCSP_NAME_MAX]);
 
 #endif
