@@ -4,7 +4,7 @@
 #include "ocsp_authority.h"
 #include "unit.h"
 
-#define NOW 1795262400 /* 2026-11-21T12:00:00Z */
+#define NOW 2000030400 /* 2033-05-18T12:00:00Z: far from the clock that the test runs by */
 #define HOUR 3600
 #define DAY 86400
 #define FROM "http://ocsp.example/"
@@ -116,18 +116,18 @@ static const struct row {
 	{"good",
 	 {0},
 	 .answer = OCSP_ANSWER_GOOD,
-	 .says = "not revoked, says " FROM " of 2026-11-21T11:00:00Z",
+	 .says = "not revoked, says " FROM " of 2033-05-18T11:00:00Z",
 	 .until = NOW + DAY},
 	{"good, whatever the reason says", {.reason = 5}, .answer = OCSP_ANSWER_GOOD, .says = "not revoked"},
 	{"revoked",
 	 {.status = V_OCSP_CERTSTATUS_REVOKED, .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE, .revoked = NOW - DAY},
 	 .answer = OCSP_ANSWER_REVOKED,
-	 .says = "revoked 2026-11-20T12:00:00Z (keyCompromise), says " FROM " of 2026-11-21T11:00:00Z",
+	 .says = "revoked 2033-05-17T12:00:00Z (keyCompromise), says " FROM " of 2033-05-18T11:00:00Z",
 	 .until = NOW + DAY},
 	{"revoked without a reason",
 	 {.status = V_OCSP_CERTSTATUS_REVOKED, .reason = OCSP_REVOKED_STATUS_NOSTATUS, .revoked = NOW - DAY},
 	 .answer = OCSP_ANSWER_REVOKED,
-	 .says = "revoked 2026-11-20T12:00:00Z, says " FROM},
+	 .says = "revoked 2033-05-17T12:00:00Z, says " FROM},
 	{"unknown",
 	 {.status = V_OCSP_CERTSTATUS_UNKNOWN},
 	 .answer = OCSP_ANSWER_UNKNOWN,
@@ -161,6 +161,10 @@ static const struct row {
 	{"a delegate of that intermediate",
 	 {.signer = &grandchild},
 	 .says = "signed by CN=grandchild, which is neither the issuer CN=root nor certified by it"},
+	{"who is one of the intermediate's own certificates",
+	 {.signer = &grandchild, .about = &intermediate_leaf, .issuer = &intermediate},
+	 .about = &intermediate_leaf,
+	 .answer = OCSP_ANSWER_GOOD},
 	{"the issuer's issuer",
 	 {.signer = &root, .about = &intermediate_leaf, .issuer = &intermediate},
 	 .about = &intermediate_leaf,
@@ -195,7 +199,7 @@ static const struct row {
 	/* when */
 	{"from the future",
 	 {.this_update = NOW + 61},
-	 .says = "is of 2026-11-21T12:01:01Z, which is the future; the clock here says 2026-11-21T12:00:00Z"},
+	 .says = "is of 2033-05-18T12:01:01Z, which is the future; the clock here says 2033-05-18T12:00:00Z"},
 	{"from the future, within leeway",
 	 {.this_update = NOW + 60},
 	 .settings.leeway = 60,
@@ -205,7 +209,7 @@ static const struct row {
 	{"of now", {.this_update = NOW}, .answer = OCSP_ANSWER_GOOD},
 	{"at its end",
 	 {.next_update = NOW},
-	 .says = "was good until 2026-11-21T12:00:00Z; the clock here says 2026-11-21T12:00:00Z"},
+	 .says = "was good until 2033-05-18T12:00:00Z; the clock here says 2033-05-18T12:00:00Z"},
 	{"a second before its end", {.next_update = NOW + 1}, .answer = OCSP_ANSWER_GOOD, .until = NOW + 1},
 	{"past its end, within leeway", {.next_update = NOW - 59}, .settings.leeway = 60, .answer = OCSP_ANSWER_GOOD},
 	{"past its end, beyond leeway", {.next_update = NOW - 60}, .settings.leeway = 60, .says = "was good until"},

@@ -509,6 +509,7 @@ static void test_bad_files(void)
 	asker = ask(201, &settings);
 	check(asker.verdict.answer == OCSP_ANSWER_GOOD && server.requests == before + 2,
 	      "a symbolic link is not followed");
+	responder_stop();
 
 	must(chmod(directory, 0770) == 0);
 	check(!kept_in(directory), "a folder that others may write to is refused");

@@ -113,7 +113,8 @@ static void test_staple_life(void)
 	staple = staple_of(310, &settings);
 	check(becomes(staple, 310, OCSP_ANSWER_GOOD, 20), "a staple for 4 s");
 	usleep(2600000);
-	check(server.requests == before + 2 && stapled(staple, 310) == OCSP_ANSWER_GOOD,
+	check(server.requests >= before + 2 && server.requests <= before + 3 &&
+		      stapled(staple, 310) == OCSP_ANSWER_GOOD,
 	      "is renewed after 2 s (%u requests)", server.requests - before);
 	server.down = true;
 	usleep(2600000);

@@ -156,8 +156,12 @@ size_t verdicts_find(const char *serial, struct ocsp_verdict *found, size_t max)
 
 void verdicts_clear(void)
 {
+	struct entry *entry, *next;
+
 	pthread_mutex_lock(&lock);
-	while (!TAILQ_EMPTY(&entries))
-		discard(TAILQ_FIRST(&entries));
+	for (entry = TAILQ_FIRST(&entries); entry; entry = next) {
+		next = TAILQ_NEXT(entry, older);
+		discard(entry);
+	}
 	pthread_mutex_unlock(&lock);
 }
