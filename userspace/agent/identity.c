@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <arpa/inet.h>
 #include <openssl/bio.h>
+#include <openssl/bn.h>
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -86,6 +87,19 @@ bool identity_text(const X509_NAME *name, char *text, size_t size)
 	}
 	BIO_free(bio);
 	return text[0];
+}
+
+bool identity_serial(X509 *certificate, char text[IDENTITY_SERIAL])
+{
+	BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);
+	char *hex = number ? BN_bn2hex(number) : NULL;
+	bool fits = hex && strlen(hex) < IDENTITY_SERIAL;
+
+	if (fits)
+		strcpy(text, hex);
+	OPENSSL_free(hex);
+	BN_free(number);
+	return fits;
 }
 
 static void to_hex(const uint8_t *digest, char text[IDENTITY_SHA256])

@@ -17,6 +17,10 @@ void identity_names(X509 *certificate, bool (*take)(void *argument, const char *
 /* RFC 2253. False if it does not fit, or does not come out as text. */
 bool identity_text(const X509_NAME *name, char *text, size_t size);
 
+/* Hexadecimal, upper case, two digits a byte. False if it is longer than any certificate should have (RFC 5280 §4.1.2.2). */
+#define IDENTITY_SERIAL 64
+bool identity_serial(X509 *certificate, char text[IDENTITY_SERIAL]);
+
 /* Hexadecimal SHA-256, lower case. */
 #define IDENTITY_SHA256 65
 bool identity_fingerprint(X509 *certificate, char text[IDENTITY_SHA256]);

@@ -54,6 +54,7 @@ void peer_describe(X509 *peer, struct datagram_writer *datagram)
 {
 	uint8_t digest[EVP_MAX_MD_SIZE];
 	BIO *text = BIO_new(BIO_s_mem());
+	char serial[IDENTITY_SERIAL];
 	unsigned int length;
 
 	if (!text)
@@ -63,8 +64,8 @@ void peer_describe(X509 *peer, struct datagram_writer *datagram)
 	X509_NAME_print_ex(text, X509_get_issuer_name(peer), 0, XN_FLAG_RFC2253);
 	add_text(datagram, KTLSD_ATTR_PEER_ISSUER, text);
 	add_names(datagram, peer, text);
-	i2a_ASN1_INTEGER(text, X509_get0_serialNumber(peer));
-	add_text(datagram, KTLSD_ATTR_PEER_SERIAL, text);
+	if (identity_serial(peer, serial))
+		message_text(datagram, KTLSD_ATTR_PEER_SERIAL, serial);
 	add_time(datagram, KTLSD_ATTR_PEER_NOT_BEFORE, X509_get0_notBefore(peer));
 	add_time(datagram, KTLSD_ATTR_PEER_NOT_AFTER, X509_get0_notAfter(peer));
 	if (X509_digest(peer, EVP_sha256(), digest, &length) == 1)
