@@ -117,14 +117,31 @@ static void note_alert(const SSL *ssl, int where, int value)
 		engine->alert_sent = value & 0xff;
 }
 
+static void take_staple(struct engine *engine)
+{
+	unsigned char *staple = NULL;
+	long length = SSL_is_server(engine->ssl) ? -1 : SSL_get_tlsext_status_ocsp_resp(engine->ssl, &staple);
+
+	engine->verification.staple = length > 0 ? staple : NULL;
+	engine->verification.staple_length = length > 0 ? length : 0;
+}
+
+/* Who is not known to be good yet gets no ticket. TLS 1.2's is in the flight that is held back. */
+static int hold_tickets(struct engine *engine)
+{
+	return !engine->verification.pending || !SSL_is_server(engine->ssl) || SSL_set_num_tickets(engine->ssl, 0) == 1;
+}
+
 /* In place of OpenSSL's own verification, which it begins. */
 static int verify_peer(X509_STORE_CTX *store, void *policy)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct engine *engine = SSL_get_app_data(ssl);
 
+	take_staple(engine);
+	engine->verification.staple_may_come = !SSL_is_server(ssl) && SSL_version(ssl) < TLS1_3_VERSION;
 	if (verify_chain(policy, store, engine->server_name, &engine->verification))
-		return 1;
+		return hold_tickets(engine);
 	engine_explain(ssl, engine->verification.why);
 	return 0;
 }
@@ -235,6 +252,7 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 	engine->secrets.server = false;
 	SSL_set_connect_state(engine->ssl);
 	engine->server_name = server_name;
+	SSL_set_tlsext_status_type(engine->ssl, TLSEXT_STATUSTYPE_ocsp); /* some certificates demand a staple */
 	return (!verify_is_dns_name(server_name) || SSL_set_tlsext_host_name(engine->ssl, server_name) == 1) &&
 	       (alpn_length == 0 || SSL_set_alpn_protos(engine->ssl, alpn, alpn_length) == 0);
 }
@@ -261,20 +279,84 @@ static enum engine_status fail(struct engine *engine, const char *why)
 	return ENGINE_FAILED;
 }
 
+static void count_sequences(struct engine *engine)
+{
+	if (SSL_version(engine->ssl) != TLS1_3_VERSION)
+		engine->secrets.tx_seq = engine->secrets.rx_seq = 1; /* the Finished messages */
+	else if (engine->secrets.server)
+		engine->secrets.tx_seq = count_records(engine->output, engine->output_length);
+}
+
+/* What was pending, with what is known now. */
+static enum engine_status decide(struct engine *engine)
+{
+	struct verification *verification = &engine->verification;
+
+	take_staple(engine);
+	verification->staple_may_come = false;
+	if (!verify_rest(verification->policy, SSL_get0_verified_chain(engine->ssl), verification)) {
+		engine_explain(engine->ssl, verification->why);
+		return ENGINE_REFUSED;
+	}
+	return verification->pending ? ENGINE_UNDECIDED : ENGINE_DONE;
+}
+
 static enum engine_status done(struct engine *engine)
 {
-	bool tls13 = SSL_version(engine->ssl) == TLS1_3_VERSION;
-
 	if (SSL_has_pending(engine->ssl))
 		return fail(engine, "the peer put another message into the record that ends the handshake");
-	if (tls13) {
-		engine->secrets.tx_seq =
-			engine->secrets.server ? count_records(engine->output, engine->output_length) : 0;
-		engine->secrets.rx_seq = 0;
-	} else {
-		engine->secrets.tx_seq = engine->secrets.rx_seq = 1; /* the Finished messages */
+	engine->secrets.tx_seq = engine->secrets.rx_seq = 0;
+	count_sequences(engine);
+	return engine->verification.pending ? decide(engine) : ENGINE_DONE;
+}
+
+struct ocsp_question engine_question(struct engine *engine)
+{
+	const STACK_OF(X509) *chain = SSL_get0_verified_chain(engine->ssl);
+
+	return ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+}
+
+static bool send_tickets(struct engine *engine, unsigned int count)
+{
+	if (!SSL_is_server(engine->ssl) || SSL_version(engine->ssl) != TLS1_3_VERSION)
+		return true;
+	while (count-- > 0) {
+		if (SSL_new_session_ticket(engine->ssl) != 1)
+			return false;
 	}
+	return SSL_do_handshake(engine->ssl) == 1;
+}
+
+enum engine_status engine_decide(struct engine *engine, const struct ocsp_verdict *verdict, unsigned int tickets)
+{
+	enum engine_status status;
+
+	ERR_clear_error();
+	engine->verification.verdict = verdict;
+	status = decide(engine);
+	engine->verification.verdict = NULL;
+	if (status != ENGINE_DONE)
+		return ENGINE_REFUSED;
+	if (!send_tickets(engine, tickets))
+		return fail(engine, "OpenSSL makes no tickets");
+	count_sequences(engine);
 	return ENGINE_DONE;
+}
+
+bool engine_refuse(struct engine *engine)
+{
+	uint8_t alert = engine->verification.error == X509_V_ERR_CERT_REVOKED ? SSL_AD_CERTIFICATE_REVOKED
+									      : SSL_AD_CERTIFICATE_UNKNOWN;
+	const uint8_t record[] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, alert};
+
+	engine->alert_sent = alert;
+	if (SSL_version(engine->ssl) == TLS1_3_VERSION)
+		return false;
+	/* In the place of the flight with our ChangeCipherSpec. An output that held that has room for this. */
+	memcpy(engine->output, record, sizeof(record));
+	engine->output_length = sizeof(record);
+	return true;
 }
 
 static enum engine_status explain_failure(struct engine *engine)

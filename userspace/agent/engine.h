@@ -18,7 +18,13 @@
 #define ENGINE_INPUT_MAX (256 * 1024)  /* bytes of handshake that a peer may send */
 #define ENGINE_OUTPUT_MAX (256 * 1024) /* and that we may */
 
-enum engine_status { ENGINE_WANTS_INPUT, ENGINE_DONE, ENGINE_FAILED };
+enum engine_status {
+	ENGINE_WANTS_INPUT,
+	ENGINE_DONE,
+	ENGINE_UNDECIDED, /* TLS is through, but whether the peer was revoked has to be asked: engine_decide() */
+	ENGINE_REFUSED,	  /* TLS is through, but the peer was revoked: engine_refuse() */
+	ENGINE_FAILED,
+};
 
 struct engine {
 	SSL *ssl;
@@ -70,7 +76,22 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 /* One step with what has been received; *taken bytes of it are consumed. */
 enum engine_status engine_step(struct engine *engine, const uint8_t *input, size_t length, size_t *taken);
 
-/* After ENGINE_DONE: fills engine->secrets. False with engine->why. */
+/* After ENGINE_UNDECIDED: whom to ask about; NULLs if the peer's chain has no issuer. Valid until the engine stops. */
+struct ocsp_question engine_question(struct engine *engine);
+
+/*
+ * With the answer; DONE or REFUSED. DONE leaves the flight that ends the handshake in output, tickets (so many, server role)
+ * included: none leaves before.
+ */
+enum engine_status engine_decide(struct engine *engine, const struct ocsp_verdict *verdict, unsigned int tickets);
+
+/*
+ * After ENGINE_REFUSED. True: output ends in the alert, as plaintext, because the peer has not seen our keys yet (TLS 1.2).
+ * False: it has, and the alert has to be encrypted with them, behind what output has.
+ */
+bool engine_refuse(struct engine *engine);
+
+/* After ENGINE_DONE and ENGINE_REFUSED: fills engine->secrets. False with engine->why. */
 bool engine_export_secrets(struct engine *engine);
 
 /* What is known, at the end or when it failed. want: enum ktlsd_want. */

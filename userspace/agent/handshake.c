@@ -30,9 +30,12 @@ enum operation { /* of the handshake's completion */
 		 OP_ANSWER, /* posted to the home worker: over */
 		 OP_RUN_FAILED,
 		 OP_ANSWER_FAILED,
+		 OP_VERDICT, /* posted by a responder's thread */
+		 OP_FLUSHED,
 };
 
 static void give_up(struct handshake *hs, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void aborted(struct handshake *hs);
 
 static uint64_t tag(struct handshake *hs, enum operation operation)
 {
@@ -169,6 +172,86 @@ static void install(struct handshake *hs)
 	submit_install(hs);
 }
 
+/* ---- was the peer revoked? ---- */
+
+/* The flight with which TLS ended, because the peer decrypts the alert behind it only then. */
+static void flush_refusal(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(&hs->worker->ring);
+	add_discard(hs);
+	add_send(hs);
+	sqe = get(hs);
+	io_uring_prep_nop(sqe);
+	ring_last(sqe, tag(hs, OP_FLUSHED));
+}
+
+static void refuse(struct handshake *hs)
+{
+	if (engine_refuse(&hs->engine)) {
+		hs->state = HANDSHAKE_EXCHANGE;
+		give_up(hs, EKEYREJECTED, "%s", hs->engine.why);
+		return;
+	}
+	hs->error = EKEYREJECTED;
+	engine_describe(&hs->engine, hs->want & KTLSD_WANT_CHAIN, &hs->outcome);
+	hs->outcome.flags &= ~KTLSD_RESULT_VERIFIED;
+	hs->state = HANDSHAKE_REFUSE;
+	hs->deadline = hs->worker->now + CLOSE_DRAIN_MS;
+	flush_refusal(hs);
+}
+
+static void decide(struct handshake *hs)
+{
+	enum engine_status status;
+
+	if (hs->abort) {
+		aborted(hs);
+		return;
+	}
+	status = engine_decide(&hs->engine, &hs->verdict, hs->service->tickets);
+	hs->state = HANDSHAKE_EXCHANGE;
+	if (status == ENGINE_DONE)
+		install(hs);
+	else if (status == ENGINE_REFUSED)
+		refuse(hs);
+	else
+		give_up(hs, EPROTO, "%s", hs->engine.why);
+}
+
+/* On a responder's thread. */
+static void answered(struct ocsp_waiter *waiter, const struct ocsp_verdict *verdict, const uint8_t *der, size_t length)
+{
+	struct handshake *hs = (void *)((char *)waiter - offsetof(struct handshake, waiter));
+
+	(void)der, (void)length;
+	hs->verdict = *verdict;
+	ring_post_from_outside(hs->worker->ring.ring_fd, tag(hs, OP_VERDICT));
+}
+
+static void hold(struct handshake *hs)
+{
+	const struct ocsp_settings *settings = &hs->service->policy.ocsp_settings;
+	const struct ocsp_question question = engine_question(&hs->engine);
+
+	hs->state = HANDSHAKE_HOLD;
+	hs->patience = hs->worker->now + settings->timeout_ms;
+	hs->waiter.answered = answered;
+	if (responder_ask(&question, settings, &hs->waiter, &hs->verdict))
+		decide(hs);
+}
+
+/* Nothing runs in the ring that could be canceled. An answer that is on its way is waited for. */
+static void end_hold(struct handshake *hs)
+{
+	if (!responder_forget(&hs->waiter))
+		return;
+	ocsp_unusable(&hs->verdict, "the responder did not answer within %u ms",
+		      hs->service->policy.ocsp_settings.timeout_ms);
+	decide(hs);
+}
+
 static void step(struct handshake *hs, size_t length)
 {
 	enum engine_status status;
@@ -183,6 +266,10 @@ static void step(struct handshake *hs, size_t length)
 		exchange(hs);
 	else if (status == ENGINE_DONE)
 		install(hs);
+	else if (status == ENGINE_UNDECIDED)
+		hold(hs);
+	else if (status == ENGINE_REFUSED)
+		refuse(hs);
 	else
 		give_up(hs, hs->engine.verification.error ? EKEYREJECTED : EPROTO, "%s", hs->engine.why);
 }
@@ -277,10 +364,21 @@ static void drain(struct handshake *hs)
 	ring_last(sqe, tag(hs, OP_DRAIN));
 }
 
+/* What the engine has left to say goes out, then our end of the stream. */
+static void end_sending(struct handshake *hs)
+{
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(&hs->worker->ring);
+	add_send(hs);
+	sqe = get(hs);
+	io_uring_prep_shutdown(sqe, hs->fd, SHUT_WR);
+	ring_last(sqe, tag(hs, OP_SHUTDOWN));
+}
+
 /* Ends in a dead socket: at once, or after the alert that the engine left in its output was sent and could be read. */
 static void give_up(struct handshake *hs, int error, const char *format, ...)
 {
-	struct io_uring_sqe *sqe;
 	va_list arguments;
 	char why[sizeof(hs->engine.why)];
 
@@ -301,11 +399,7 @@ static void give_up(struct handshake *hs, int error, const char *format, ...)
 	hs->state = HANDSHAKE_CLOSE;
 	hs->deadline = hs->worker->now + CLOSE_DRAIN_MS;
 	hs->discard = 0;
-	ring_reserve(&hs->worker->ring);
-	add_send(hs);
-	sqe = get(hs);
-	io_uring_prep_shutdown(sqe, hs->fd, SHUT_WR);
-	ring_last(sqe, tag(hs, OP_SHUTDOWN));
+	end_sending(hs);
 }
 
 /* ---- completions ---- */
@@ -412,6 +506,26 @@ static void install_completed(struct handshake *hs, enum operation operation, in
 		submit_install(hs);
 }
 
+static void refuse_completed(struct handshake *hs, enum operation operation, int result)
+{
+	struct session_keys *keys = &hs->keys;
+
+	if (hs->abort || (operation != OP_SEND && operation != OP_FLUSHED)) {
+		die(hs);
+		return;
+	}
+	if (operation == OP_SEND) {
+		if (sent_some(hs, result))
+			flush_refusal(hs);
+		return;
+	}
+	if (engine_export_secrets(&hs->engine) && secrets_to_crypto_info(&hs->engine.secrets, &keys->tx, &keys->rx))
+		install_last_words(hs->fd, keys, hs->engine.alert_sent);
+	hs->state = HANDSHAKE_CLOSE;
+	hs->engine.output_length = hs->sent = hs->discard = 0;
+	end_sending(hs);
+}
+
 static void close_completed(struct handshake *hs, enum operation operation, int result)
 {
 	if (operation == OP_DRAIN && result == -EAGAIN)
@@ -471,6 +585,10 @@ static void complete(struct completion *completion, unsigned int operation, int 
 		exchange_completed(hs, operation, result);
 	else if (hs->state == HANDSHAKE_INSTALL)
 		install_completed(hs, operation, result);
+	else if (hs->state == HANDSHAKE_HOLD)
+		decide(hs);
+	else if (hs->state == HANDSHAKE_REFUSE)
+		refuse_completed(hs, operation, result);
 	else
 		close_completed(hs, operation, result);
 }
@@ -494,18 +612,26 @@ void handshake_cancel(struct handshake *hs)
 	atomic_store(&hs->canceled, true);
 }
 
+static int reason_to_abort(const struct worker *worker, const struct handshake *hs)
+{
+	if (atomic_load_explicit(&hs->canceled, memory_order_relaxed))
+		return ECANCELED;
+	if (worker->now >= hs->deadline)
+		return ETIMEDOUT;
+	return worker->stopping ? ESHUTDOWN : 0;
+}
+
 void handshake_sweep(struct worker *worker)
 {
-	struct handshake *hs;
+	struct handshake *hs, *next;
 
-	TAILQ_FOREACH(hs, &worker->active, active) {
-		if (!hs->abort && atomic_load_explicit(&hs->canceled, memory_order_relaxed))
-			hs->abort = ECANCELED;
-		else if (!hs->abort && worker->now >= hs->deadline)
-			hs->abort = ETIMEDOUT;
-		else if (!hs->abort && worker->stopping)
-			hs->abort = ESHUTDOWN;
-		if (hs->abort)
+	for (hs = TAILQ_FIRST(&worker->active); hs; hs = next) {
+		next = TAILQ_NEXT(hs, active); /* a held one may end here */
+		if (!hs->abort)
+			hs->abort = reason_to_abort(worker, hs);
+		if (hs->state == HANDSHAKE_HOLD && (hs->abort || worker->now >= hs->patience))
+			end_hold(hs);
+		else if (hs->abort)
 			ring_cancel(&worker->ring, hs->fd);
 		else
 			lower_low_water(hs);

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "engine.h"
 #include "install.h"
+#include "responder.h"
 #include "ring.h"
 #include "token.h"
 #include "worker.h"
@@ -46,7 +47,14 @@ struct door {
 	void (*answer)(struct handshake *handshake);
 };
 
-enum handshake_state { HANDSHAKE_EXCHANGE, HANDSHAKE_INSTALL, HANDSHAKE_CLOSE, HANDSHAKE_OVER };
+enum handshake_state {
+	HANDSHAKE_EXCHANGE,
+	HANDSHAKE_HOLD,	  /* a responder is asked whether the peer was revoked; nothing runs in the ring */
+	HANDSHAKE_REFUSE, /* it was: the last flight goes out, then an alert behind it */
+	HANDSHAKE_INSTALL,
+	HANDSHAKE_CLOSE,
+	HANDSHAKE_OVER,
+};
 
 struct handshake {
 	struct completion completion;
@@ -79,6 +87,9 @@ struct handshake {
 	size_t discard; /* bytes that were peeked at and used */
 	size_t sent;	/* of engine.output */
 	struct engine engine;
+	struct ocsp_waiter waiter;
+	struct ocsp_verdict verdict; /* the responder's */
+	int64_t patience;	     /* until when it is waited for */
 	struct session_keys keys;
 	uint8_t input[HANDSHAKE_INPUT];
 

@@ -3,9 +3,11 @@
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 
 #include "../lib/probe.h"
+#include "../lib/socket.h"
 #include "install.h"
 #include "log.h"
 #include "trial.h"
@@ -90,4 +92,10 @@ int install_complete(int fd, struct session_keys *keys)
 	    setsockopt(fd, SOL_TLS, TLS_TX_MAX_PAYLOAD_LEN, &keys->max_payload, sizeof(keys->max_payload)))
 		return -errno;
 	return setsockopt(fd, SOL_TLS, TLS_RX, &keys->rx, keys->rx.length) == 0 ? 0 : -errno;
+}
+
+void install_last_words(int fd, const struct session_keys *keys, uint8_t alert)
+{
+	if (setsockopt(fd, SOL_TLS, TLS_TX, &keys->tx, keys->tx.length) == 0)
+		socket_send_alert(fd, SSL3_AL_FATAL, alert, MSG_DONTWAIT);
 }

@@ -35,4 +35,10 @@ int install_complete_ulp(int fd); /* 0 or -errno */
 void install_prepare(struct io_uring *ring, int fd, struct session_keys *keys, uint64_t user_data);
 int install_complete(int fd, struct session_keys *keys); /* 0 or -errno */
 
+/*
+ * For a socket that is about to die: the sending direction only, and a fatal alert under it. Does not wait; what goes wrong is
+ * nobody's concern any more.
+ */
+void install_last_words(int fd, const struct session_keys *keys, uint8_t alert);
+
 #endif

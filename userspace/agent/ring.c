@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "ring.h"
@@ -43,6 +45,38 @@ void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed)
 	io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
 	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 	io_uring_sqe_set_data64(sqe, failed);
+}
+
+static int post_and_wait(struct io_uring *ring, int target, uint64_t tag)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int result;
+
+	io_uring_prep_msg_ring(sqe, target, 0, tag, 0);
+	do
+		result = io_uring_submit_and_wait(ring, 1);
+	while (result == -EINTR);
+	if (result < 0 || io_uring_peek_cqe(ring, &cqe) != 0)
+		log_fatal("io_uring_enter: %s", strerror(-result));
+	result = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return result;
+}
+
+void ring_post_from_outside(int target, uint64_t tag)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct io_uring ring;
+	static bool ready;
+
+	pthread_mutex_lock(&lock);
+	if (!ready && io_uring_queue_init(2, &ring, 0) != 0)
+		log_fatal("no io_uring: %s", strerror(errno));
+	ready = true;
+	while (post_and_wait(&ring, target, tag) != 0) /* its completion queue is full for the moment */
+		usleep(1000);
+	pthread_mutex_unlock(&lock);
 }
 
 void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag)

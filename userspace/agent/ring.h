@@ -49,6 +49,9 @@ static inline void ring_last(struct io_uring_sqe *sqe, uint64_t tag)
 /* Has a completion called on another ring, with result 0. The caller's completion gets operation `failed` if it can't. */
 void ring_post(struct io_uring *ring, int target, uint64_t tag, uint64_t failed);
 
+/* The same from a thread that has no ring; waits until it is there. */
+void ring_post_from_outside(int target, uint64_t tag);
+
 /*
  * Closes a descriptor. at_once: nobody has to be waited for, and what is prepared later happens after it. Else a thread of
  * the kernel's does it. tag: whose completion; 0: nobody's.

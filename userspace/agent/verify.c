@@ -14,6 +14,7 @@
 #include "identity.h"
 #include "log.h"
 #include "moment.h"
+#include "responder.h"
 #include "verify.h"
 
 #define STRENGTH 2 /* OpenSSL's security level: 112 bits, so RSA from 2048 bits on, and no SHA-1 */
@@ -62,7 +63,16 @@ bool policy_build(struct policy *policy, const struct service_settings *settings
 		.crl_leaf_only = settings->crl_leaf_only,
 		.crl_expired_will_do = settings->crl_expired_will_do,
 		.unknown_will_do = settings->unknown_will_do,
+		.ocsp = settings->ocsp,
+		.ocsp_settings = {.timeout_ms = settings->ocsp_timeout_ms,
+				  .refresh = settings->ocsp_refresh,
+				  .max_age = settings->ocsp_max_age,
+				  .leeway = settings->leeway,
+				  .nonce = settings->ocsp_nonce},
 	};
+	if (settings->ocsp_responder.text && !(policy->ocsp_responder = strdup(settings->ocsp_responder.text)))
+		log_fatal("out of memory");
+	policy->ocsp_settings.responder = policy->ocsp_responder;
 	if (settings->role == KTLSD_SERVER && !settings->client_certificate)
 		return true;
 	policy->trust = trust_get(settings, complaints);
@@ -78,6 +88,7 @@ void policy_clear(struct policy *policy)
 	sk_ASN1_OBJECT_pop_free(policy->purposes, ASN1_OBJECT_free);
 	sk_ASN1_OBJECT_pop_free(policy->policies, ASN1_OBJECT_free);
 	peers_free(policy->peers);
+	free(policy->ocsp_responder);
 }
 
 /* ---- words ---- */
@@ -572,19 +583,23 @@ static bool is_good_enough(const struct policy *policy, const struct revocation 
 	return answer->status == REVOCATION_GOOD || (answer->status == REVOCATION_UNKNOWN && policy->unknown_will_do);
 }
 
-static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
+/* *listed: a list says that the peer's own certificate is good. What no list knows of it, a responder may know. */
+static bool check_lists(struct verification *v, const STACK_OF(X509) *chain, bool *listed)
 {
 	int i, last = v->policy->crl_leaf_only ? 1 : sk_X509_num(chain);
 	struct revocation answer;
 
 	/* The root is nobody's to revoke. */
-	for (i = 0; i < last && i < sk_X509_num(chain) - 1; i++) {
+	for (i = 0; v->policy->trust->crls && i < last && i < sk_X509_num(chain) - 1; i++) {
 		X509 *certificate = sk_X509_value(chain, i);
 		char subject[160];
 
 		verify_revocation(v->policy, certificate, sk_X509_value(chain, i + 1), &answer);
 		subject_of(certificate, subject);
-		if (!is_good_enough(v->policy, &answer))
+		if (i == 0 && answer.status == REVOCATION_GOOD)
+			*listed = true;
+		if (!is_good_enough(v->policy, &answer) &&
+		    !(i == 0 && answer.status == REVOCATION_UNKNOWN && v->policy->ocsp != OCSP_OFF))
 			return fail(v, answer.error, "revocation", "certificate %d of the peer's chain (%s): %s", i,
 				    subject, answer.text);
 		pass(v, "revocation", "certificate %d (%s): %s", i, subject, answer.text);
@@ -592,12 +607,75 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain)
 	return true;
 }
 
+static void look_at_staple(struct verification *v, const struct ocsp_question *question, struct ocsp_verdict *verdict)
+{
+	const struct ocsp_received staple = {v->staple, v->staple_length, "the server's staple", NULL};
+	struct ocsp_verdict known;
+
+	ocsp_check(question, &v->policy->ocsp_settings, &staple, time(NULL), verdict);
+	/* A staple from before the revocation is still signed. */
+	if (verdict->answer == OCSP_ANSWER_GOOD &&
+	    responder_known(question, &v->policy->ocsp_settings, time(NULL), &known) &&
+	    known.answer == OCSP_ANSWER_REVOKED && known.this_update >= verdict->this_update)
+		*verdict = known;
+}
+
+/* What there is to know without asking anybody. False: somebody has to be asked, or waited for. */
+static bool find_verdict(struct verification *v, const struct ocsp_question *question, bool must_staple,
+			 struct ocsp_verdict *verdict)
+{
+	const struct policy *policy = v->policy;
+
+	ocsp_unusable(verdict, "the server gave no staple%s", must_staple ? ", and its certificate demands one" : "");
+	if (v->staple)
+		look_at_staple(v, question, verdict);
+	if (verdict->answer != OCSP_ANSWER_UNUSABLE)
+		return true;
+	if (v->staple_may_come)
+		return false;
+	if (must_staple || policy->ocsp != OCSP_ASK)
+		return true;
+	if (v->verdict)
+		*verdict = *v->verdict;
+	return v->verdict || responder_known(question, &policy->ocsp_settings, time(NULL), verdict);
+}
+
+static bool judge_verdict(struct verification *v, const struct ocsp_verdict *verdict, bool must_staple)
+{
+	const char *const what = "the peer's certificate";
+
+	if (verdict->answer == OCSP_ANSWER_REVOKED)
+		return fail(v, X509_V_ERR_CERT_REVOKED, "revocation", "%s: %s", what, verdict->text);
+	if (verdict->answer != OCSP_ANSWER_GOOD && (must_staple || !v->policy->unknown_will_do))
+		return fail(v, X509_V_ERR_OCSP_VERIFY_FAILED, "revocation",
+			    "whether %s was revoked can't be found out: %s", what, verdict->text);
+	pass(v, "revocation", "%s: %s", what, verdict->text);
+	return true;
+}
+
+static bool check_responder(struct verification *v, const STACK_OF(X509) *chain, bool listed)
+{
+	X509 *leaf = sk_X509_value(chain, 0), *issuer = sk_X509_value(chain, 1);
+	bool must_staple = v->policy->role == KTLSD_CLIENT && ocsp_must_staple(leaf);
+	struct ocsp_question question;
+	struct ocsp_verdict verdict;
+
+	if (!issuer || (!must_staple && (listed || v->policy->ocsp == OCSP_OFF)))
+		return true;
+	question = ocsp_question(leaf, issuer);
+	v->pending = !find_verdict(v, &question, must_staple, &verdict);
+	if (v->pending)
+		skip(v, "revocation", "the responder has not been asked yet; a handshake would wait for it");
+	return v->pending || judge_verdict(v, &verdict, must_staple);
+}
+
 static bool check_revocation(struct verification *v, const STACK_OF(X509) *chain)
 {
-	if (v->policy->trust->crls)
-		return check_lists(v, chain);
-	skip(v, "revocation", "the service looks at none (crl, ocsp)");
-	return true;
+	bool listed = false;
+
+	if (!v->policy->trust->crls && v->policy->ocsp == OCSP_OFF)
+		skip(v, "revocation", "the service looks at none (crl, ocsp)");
+	return check_lists(v, chain, &listed) && check_responder(v, chain, listed);
 }
 
 /* ---- all of it ---- */
@@ -635,16 +713,34 @@ bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char
 	return v->error == X509_V_OK;
 }
 
+bool verify_rest(const struct policy *policy, const STACK_OF(X509) *chain, struct verification *v)
+{
+	const char *peer_name = v->peer_name;
+
+	begin(v, policy);
+	v->peer_name = peer_name;
+	return check_revocation(v, chain);
+}
+
 /* ---- once more, for a resumption ---- */
 
-/* The note: of each authority below the root its issuer's name and its serial number, both DER, as i2d_ makes them. */
+/*
+ * The note: where a responder is asked, the digest of its question; then, where lists count, of each authority below the root
+ * its issuer's name and its serial number, both DER, as i2d_ makes them.
+ */
 size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX])
 {
 	unsigned char *end = note;
 	int i;
 
+	if (policy->ocsp == OCSP_ASK && sk_X509_num(chain) > 1) {
+		const struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+
+		memcpy(end, question.digest, sizeof(question.digest));
+		end += sizeof(question.digest);
+	}
 	if (!policy->trust || !policy->trust->crls || policy->crl_leaf_only)
-		return 0;
+		return end - note;
 	for (i = 1; i < sk_X509_num(chain) - 1; i++) {
 		X509_NAME *issuer = X509_get_issuer_name(sk_X509_value(chain, i));
 		ASN1_INTEGER *serial = X509_get_serialNumber(sk_X509_value(chain, i));
@@ -669,14 +765,13 @@ static bool check_noted(struct verification *v, const X509_NAME *issuer, const A
 }
 
 /* Our own, from a sealed ticket, and yet: nothing but whole names and numbers counts. */
-static bool check_note(struct verification *v, const uint8_t *note, size_t length)
+static bool check_note(struct verification *v, const uint8_t *note, const uint8_t *end)
 {
-	const unsigned char *at = note, *end = note + length;
 	bool good = true;
 
-	while (good && at < end) {
-		X509_NAME *issuer = d2i_X509_NAME(NULL, &at, end - at);
-		ASN1_INTEGER *serial = issuer ? d2i_ASN1_INTEGER(NULL, &at, end - at) : NULL;
+	while (good && note < end) {
+		X509_NAME *issuer = d2i_X509_NAME(NULL, &note, end - note);
+		ASN1_INTEGER *serial = issuer ? d2i_ASN1_INTEGER(NULL, &note, end - note) : NULL;
 
 		good = serial ? check_noted(v, issuer, serial)
 			      : fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket's note is damaged");
@@ -686,12 +781,32 @@ static bool check_note(struct verification *v, const uint8_t *note, size_t lengt
 	return good;
 }
 
-static bool check_lists_again(struct verification *v, X509 *certificate, const uint8_t *note, size_t length)
+static bool check_verdict_again(struct verification *v, const uint8_t digest[32])
 {
-	if (!v->policy->trust->crls)
-		return true;
-	return check_noted(v, X509_get_issuer_name(certificate), X509_get0_serialNumber(certificate)) &&
-	       check_note(v, note, length);
+	struct ocsp_question question = {0};
+	struct ocsp_verdict verdict;
+
+	memcpy(question.digest, digest, sizeof(question.digest));
+	if (!responder_known(&question, &v->policy->ocsp_settings, time(NULL), &verdict))
+		return fail(v, X509_V_ERR_OCSP_VERIFY_NEEDED, "revocation", "the responder has to be asked again");
+	return judge_verdict(v, &verdict, false);
+}
+
+static bool check_revocation_again(struct verification *v, X509 *certificate, const uint8_t *note, size_t length)
+{
+	const struct policy *policy = v->policy;
+	const size_t digest = policy->ocsp == OCSP_ASK ? 32 : 0;
+	struct revocation answer = {.status = REVOCATION_UNKNOWN};
+
+	if (length < digest && policy->ocsp == OCSP_ASK)
+		return fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket has no note");
+	if (policy->trust->crls)
+		verify_revocation(policy, certificate, NULL, &answer);
+	if (answer.status == REVOCATION_REVOKED || (!digest && policy->trust->crls && !is_good_enough(policy, &answer)))
+		return fail(v, answer.error, "revocation", "%s", answer.text);
+	if (digest && answer.status != REVOCATION_GOOD && !check_verdict_again(v, note))
+		return false;
+	return !policy->trust->crls || check_note(v, note + digest, note + length);
 }
 
 bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
@@ -700,5 +815,5 @@ bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t 
 	begin(v, policy);
 	if (!within_leeway(policy, certificate, time(NULL)))
 		return explain_dates(v, X509_V_ERR_CERT_HAS_EXPIRED, "the peer's certificate", certificate);
-	return check_peers(v, certificate) && check_lists_again(v, certificate, note, length);
+	return check_peers(v, certificate) && check_revocation_again(v, certificate, note, length);
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "complaint.h"
+#include "ocsp.h"
 #include "peers.h"
 #include "revocation.h"
 #include "settings.h"
@@ -31,6 +32,9 @@ struct policy {
 	bool any_purpose;
 	bool without_signature; /* a server's key need not sign: RSA key transport */
 	bool crl_leaf_only, crl_expired_will_do, unknown_will_do;
+	enum ocsp_use ocsp;
+	struct ocsp_settings ocsp_settings;
+	char *ocsp_responder; /* what ocsp_settings has */
 };
 
 /* False with complaints; policy_clear() is due either way. */
@@ -39,17 +43,21 @@ void policy_clear(struct policy *policy);
 
 enum verify_verdict { VERIFY_PASSED, VERIFY_FAILED, VERIFY_SKIPPED };
 
-/* One verification. The first two are set by the caller, the rest is the outcome. */
+/* One verification: what the caller knows, then the outcome. */
 struct verification {
 	/* Hears of each step, for who wants it explained; NULL: only a failure is put into words. */
 	void (*explain)(void *argument, enum verify_verdict verdict, const char *step, const char *text);
 	void *argument;
+	const uint8_t *staple; /* that the peer sent with its certificate; NULL: none */
+	size_t staple_length;
+	bool staple_may_come;		    /* it did not yet */
+	const struct ocsp_verdict *verdict; /* of who was asked; NULL: nobody was */
 
 	const struct policy *policy;
 	char why[512];	       /* "" or the step that failed */
 	int error;	       /* X509_V_OK or X509_V_ERR_*, which chooses the alert */
 	const char *peer_name; /* of the allow list, or NULL; lives as long as the policy */
-	bool pending;	       /* all but the revocation, which has to be asked for */
+	bool pending;	       /* all is well, but whether it was revoked has still to be found out: verify_rest() */
 };
 
 /* Once per process. */
@@ -62,6 +70,9 @@ bool verify_init(void);
  */
 bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char *name,
 		  struct verification *verification);
+
+/* What was pending, with what the caller knows now. chain: as X509_STORE_CTX_get0_chain() had it. */
+bool verify_rest(const struct policy *policy, const STACK_OF(X509) *chain, struct verification *verification);
 
 /*
  * What may have changed since a full handshake: time, allow list, revocation. The certificate is there, and of the rest of its
