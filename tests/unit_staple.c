@@ -190,6 +190,7 @@ int main(void)
 	start_server();
 	log_file = tmpfile();
 	must(log_file && dup2(fileno(log_file), STDERR_FILENO) >= 0);
+	staple_start();
 	test_staple();
 	test_staple_life();
 	test_staple_kept();

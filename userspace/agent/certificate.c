@@ -175,3 +175,23 @@ void certificate_clear(struct certificate *certificate)
 	EVP_PKEY_free(certificate->key);
 	memset(certificate, 0, sizeof(*certificate));
 }
+
+static int staple_index(void)
+{
+	static int index; /* 0 is for applications that ask for none */
+
+	if (!index)
+		index = X509_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	return index;
+}
+
+void certificate_set_staple(X509 *leaf, struct staple *staple)
+{
+	if (X509_set_ex_data(leaf, staple_index(), staple) != 1)
+		log_fatal("out of memory");
+}
+
+struct staple *certificate_staple(const X509 *leaf)
+{
+	return X509_get_ex_data(leaf, staple_index());
+}

@@ -22,6 +22,11 @@ bool certificate_load(struct certificate *certificate, const struct certificate_
 		      struct complaints *complaints);
 void certificate_clear(struct certificate *certificate);
 
+/* The staple that a leaf of ours is sent with, whoever holds the leaf; NULL: none. It has to outlive the leaf's use. */
+struct staple;
+void certificate_set_staple(X509 *leaf, struct staple *staple);
+struct staple *certificate_staple(const X509 *leaf);
+
 /* The certificates of a PEM file; NULL with a complaint. */
 STACK_OF(X509) *certificates_read(const struct setting *file, struct complaints *complaints);
 

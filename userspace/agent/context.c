@@ -11,6 +11,7 @@
 #include "context.h"
 #include "engine.h"
 #include "log.h"
+#include "staple.h"
 #include "ticket.h"
 
 static bool kernel_has_max_payload;
@@ -181,9 +182,16 @@ static void digest_texts(EVP_MD_CTX *digest, const struct setting_list *list)
 static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *service,
 			  const struct certificate *certificates, size_t count)
 {
-	uint32_t numbers[] = {service->role,	    service->client_certificate, service->min_version,
-			      service->max_version, service->max_depth,		 service->any_purpose,
-			      service->rsa_key_transport};
+	uint32_t numbers[] = {service->role,
+			      service->client_certificate,
+			      service->min_version,
+			      service->max_version,
+			      service->max_depth,
+			      service->any_purpose,
+			      service->rsa_key_transport,
+			      service->ocsp,
+			      !TAILQ_EMPTY(&service->crl),
+			      service->crl_leaf_only};
 	size_t i;
 	char **name;
 
@@ -191,6 +199,7 @@ static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *ser
 	EVP_DigestUpdate(policy, numbers, sizeof(numbers));
 	digest_texts(policy, &service->purposes);
 	digest_texts(policy, &service->policies);
+	digest_texts(policy, &service->ciphers);
 	for (i = 0; i < count; i++) {
 		for (name = certificates[i].names; *name; name++)
 			EVP_DigestUpdate(policy, *name, strlen(*name) + 1);
@@ -234,6 +243,22 @@ static int choose_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *le
 		return SSL_TLSEXT_ERR_OK;
 	engine_explain(ssl, "the client offers none of the service's ALPN protocols");
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* What there is: a handshake never waits for a staple. */
+static int give_staple(SSL *ssl, void *unused)
+{
+	const X509 *leaf = SSL_get_certificate(ssl);
+	struct staple *staple = leaf ? certificate_staple(leaf) : NULL;
+	uint8_t *der;
+	size_t length;
+
+	(void)unused;
+	der = staple ? staple_copy(staple, time(NULL), &length) : NULL;
+	if (!der)
+		return SSL_TLSEXT_ERR_NOACK;
+	SSL_set_tlsext_status_ocsp_resp(ssl, der, length);
+	return SSL_TLSEXT_ERR_OK;
 }
 
 /* Without TLS_TX_MAX_PAYLOAD_LEN the kernel would send records larger than the client can take (RFC 6066 §4). */
@@ -296,6 +321,8 @@ static void set_server_role(SSL_CTX *context, const struct context_settings *com
 		tickets_use(context, common->policy);
 	else
 		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+	if (common->service->staple)
+		SSL_CTX_set_tlsext_status_cb(context, give_staple);
 	if (common->alpn)
 		SSL_CTX_set_alpn_select_cb(context, choose_alpn, (void *)common->alpn);
 	if (!kernel_has_max_payload)

@@ -16,6 +16,7 @@
 #include "inspect.h"
 #include "install.h"
 #include "log.h"
+#include "staple.h"
 #include "unix_socket.h"
 #include "worker.h"
 
@@ -131,6 +132,22 @@ static void describe_expiry(json_object *object, const struct service *service)
 		json_object_object_add(object, "fault", json_object_new_string(service->fault));
 }
 
+static void describe_staples(json_object *object, const struct service *service)
+{
+	const struct certificate_setting *setting = TAILQ_FIRST(&service->settings->certificates);
+	json_object *staples = json_object_new_object();
+	char text[STAPLE_TEXT_MAX];
+	size_t i;
+
+	for (i = 0; i < service->staple_count; i++, setting = TAILQ_NEXT(setting, next)) {
+		if (!service->staples[i])
+			continue;
+		staple_describe(service->staples[i], time(NULL), text);
+		json_object_object_add(staples, setting->certificate.text, json_object_new_string(text));
+	}
+	json_object_object_add(object, "staples", staples);
+}
+
 static json_object *describe_services(const struct config *config)
 {
 	json_object *list = json_object_new_array();
@@ -147,6 +164,8 @@ static json_object *describe_services(const struct config *config)
 		put(object, "done", service->usage->done);
 		put(object, "failed", service->usage->failed);
 		describe_expiry(object, service);
+		if (service->settings->staple)
+			describe_staples(object, service);
 		json_object_array_add(list, object);
 	}
 	return list;

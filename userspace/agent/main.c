@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -18,9 +19,12 @@
 #include "admission.h"
 #include "control.h"
 #include "doors.h"
+#include "kept.h"
 #include "keys.h"
 #include "log.h"
 #include "protect.h"
+#include "responder.h"
+#include "staple.h"
 #include "token.h"
 #include "worker.h"
 
@@ -102,10 +106,11 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
 	    differ(old->control_group.text, new->control_group.text) || differ(old->user.text, new->user.text) ||
 	    differ(old->key_log_file, new->key_log_file) || differ(old->key_file, new->key_file) ||
-	    old->handoff_mode != new->handoff_mode || old->workers != new->workers || old->install != new->install)
+	    differ(old->ocsp_folder, new->ocsp_folder) || old->handoff_mode != new->handoff_mode ||
+	    old->workers != new->workers || old->install != new->install)
 		log_line(
 			LOG_WARNING,
-			"%s: the sockets, control_group, user, workers, install, key_file and key_log_file change with a restart only",
+			"%s: the sockets, control_group, user, workers, install, key_file, ocsp_folder and key_log_file change with a restart only",
 			new->file);
 }
 
@@ -143,6 +148,30 @@ static void take(struct agent *agent, struct config *next)
 	agent->config = next;
 }
 
+static bool uses_ocsp(const struct settings *settings)
+{
+	const struct service_settings *service;
+
+	TAILQ_FOREACH(service, &settings->services, next) {
+		if (service->staple || service->ocsp != OCSP_OFF)
+			return true;
+	}
+	return false;
+}
+
+/* Once there is a use for it, and as the user that we stay. */
+static void keep_responses(const struct settings *settings)
+{
+	static bool done;
+
+	if (done || !uses_ocsp(settings))
+		return;
+	done = true;
+	if (settings->ocsp_folder)
+		mkdir(settings->ocsp_folder, 0700); /* if it is there already, or can't be made: kept_in() says so */
+	kept_in(settings->ocsp_folder);
+}
+
 /* A new configuration is taken whole or not at all. */
 static bool reload(struct agent *agent, struct complaints *complaints)
 {
@@ -158,6 +187,7 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 		return false;
 	}
 	warn_of_fixed_settings(agent->config->settings, next->settings);
+	keep_responses(next->settings);
 	take(agent, next);
 	log_set_level(next->settings->log_level);
 	refresh_follow(&agent->refresh);
@@ -347,6 +377,8 @@ static int serve(const char *file)
 	if (control < 0 || !protect_drop_privileges(&settings->user))
 		return EXIT_FAILURE;
 	protect_memory();
+	keep_responses(settings);
+	staple_start();
 	if (!start_workers(agent.config))
 		return EXIT_FAILURE;
 	log_line(LOG_INFO, "ktlsd " KTLSD_VERSION " serves %zu service%s with %u worker%s, %s, keys by %s",
@@ -362,6 +394,8 @@ static int serve(const char *file)
 		log_line(LOG_WARNING, "stopped, but for descriptors of callers whose closing hangs");
 		_exit(EXIT_SUCCESS);
 	}
+	staple_stop();
+	responder_stop();
 	while (worker_count > 0)
 		worker_free(workers[--worker_count]);
 	free(workers);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <grp.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "log.h"
 #include "proof.h"
 #include "service.h"
+#include "staple.h"
 
 #define SERVICE_CERTIFICATES 64 /* per service */
 
@@ -313,6 +315,46 @@ static void keep_for_proofs(struct service *service, const struct certificate *c
 	service->key = certificate->key;
 }
 
+/* Whoever issued our certificate stands behind it in its file. */
+static struct staple *find_staple(const struct certificate *certificate, const struct setting *file,
+				  const struct service_settings *settings, struct complaints *complaints)
+{
+	const struct ocsp_settings ocsp = {.responder = settings->staple_responder.text,
+					   .timeout_ms = settings->ocsp_timeout_ms};
+	X509 *issuer = sk_X509_value(certificate->intermediates, 0);
+	const char *why = "its issuer's certificate has to stand behind it in the file";
+	struct staple *staple = NULL;
+
+	if (issuer && X509_check_issued(issuer, certificate->leaf) == X509_V_OK)
+		staple = staple_get(certificate->leaf, issuer, &ocsp, &why);
+	if (!staple)
+		complain(complaints, file->line, "%s can't have a staple: %s; or set staple = no", file->text, why);
+	return staple;
+}
+
+static void get_staples(struct service *service, const struct certificates *certificates, struct complaints *complaints)
+{
+	const struct certificate_setting *setting = TAILQ_FIRST(&service->settings->certificates);
+	size_t i;
+
+	service->staples = calloc(certificates->count + 1, sizeof(*service->staples));
+	if (!service->staples)
+		log_fatal("out of memory");
+	for (i = 0; i < certificates->count; i++, setting = TAILQ_NEXT(setting, next)) {
+		const struct certificate *certificate = &certificates->item[i];
+
+		if (service->settings->staple)
+			service->staples[i] =
+				find_staple(certificate, &setting->certificate, service->settings, complaints);
+		else if (ocsp_must_staple(certificate->leaf))
+			log_line(LOG_WARNING,
+				 "service \"%s\": %s demands a staple (must-staple); expected staple = yes",
+				 service->name, setting->certificate.text);
+		certificate_set_staple(certificate->leaf, service->staples[i]);
+		service->staple_count++;
+	}
+}
+
 static struct service_usage *share_usage(const struct service *predecessor)
 {
 	struct service_usage *usage = predecessor ? predecessor->usage : calloc(1, sizeof(*usage));
@@ -355,6 +397,7 @@ struct service *service_new(const struct service_settings *settings, const struc
 		choice = choose(&certificates, NULL);
 		service->has_certificate = certificates.count > 0;
 		note_expiry(service, &certificates, predecessor);
+		get_staples(service, &certificates, complaints);
 		service->context = context_new(&common, &choice, complaints);
 		if (!TAILQ_EMPTY(&settings->allow_challenge))
 			keep_for_proofs(service, &certificates.item[0], TAILQ_FIRST(&settings->allow_challenge),
@@ -389,6 +432,9 @@ void service_put(struct service *service)
 	}
 	free(service->names);
 	SSL_CTX_free(service->context);
+	for (i = 0; i < service->staple_count; i++)
+		staple_put(service->staples[i]);
+	free(service->staples);
 	policy_clear(&service->policy);
 	free(service->alpn);
 	free(service->users);

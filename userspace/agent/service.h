@@ -55,6 +55,8 @@ struct service {
 	STACK_OF(X509) *chain; /* that certificate first, and its key; NULL without challengers */
 	EVP_PKEY *key;
 	struct service_usage *usage;
+	struct staple **staples; /* of its certificates, in the order of the settings; NULL where there is none */
+	size_t staple_count;
 
 	/* The main thread's alone. */
 	struct source_list sources; /* what it was built from */

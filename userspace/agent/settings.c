@@ -227,6 +227,7 @@ static const struct key agent_keys[] = {
 	{"log_level", set_word, AGENT(log_level), 0, 0, level_words, "error, warning, notice, info or debug"},
 	{"key_log_file", set_string, AGENT(key_log_file), 0, 0, NULL, "a path"},
 	{"key_file", set_string, AGENT(key_file), 0, 0, NULL, "a path, or none"},
+	{"ocsp_folder", set_string, AGENT(ocsp_folder), 0, 0, NULL, "a path, or none"},
 	{"token_lifetime", set_number, AGENT(token_lifetime), 1, 2 * KEYS_LIFETIME, NULL, "seconds, from 1 to 86400"},
 	{0},
 };
@@ -256,6 +257,7 @@ static const struct key service_keys[] = {
 	{"ocsp_nonce", set_boolean, SERVICE(ocsp_nonce), 0, 0, NULL, "yes or no"},
 	{"revocation_unknown", set_either, SERVICE(unknown_will_do), 0, 0, mercy_words, "refuse or accept"},
 	{"staple", set_boolean, SERVICE(staple), 0, 0, NULL, "yes or no"},
+	{"staple_responder", set_setting, SERVICE(staple_responder), 0, 0, NULL, "http://HOST[:PORT][/PATH]"},
 	{"ciphers", set_list, SERVICE(ciphers), 0, 0, NULL, "names from the manual, separated by commas"},
 	{"groups", set_list, SERVICE(groups), 0, 0, NULL, "names from the manual, separated by commas"},
 	{"alpn", set_list, SERVICE(alpn), 0, 0, NULL, "protocol names, separated by commas"},
@@ -415,17 +417,24 @@ static struct settings *defaults(const char *file)
 }
 
 /* The default: beside the handoff socket, which is on a tmpfs. */
-static void complete_key_file(struct settings *settings)
+static void complete_path(const struct settings *settings, char **path, const char *name)
 {
 	const char *slash = strrchr(settings->handoff_socket, '/');
 	int length = slash ? slash + 1 - settings->handoff_socket : 0;
 
-	if (!settings->key_file && asprintf(&settings->key_file, "%.*skeys", length, settings->handoff_socket) < 0)
+	if (!*path && asprintf(path, "%.*s%s", length, settings->handoff_socket, name) < 0)
 		log_fatal("out of memory");
-	if (strcmp(settings->key_file, "none") != 0)
+	if (strcmp(*path, "none") != 0)
 		return;
-	free(settings->key_file);
-	settings->key_file = NULL;
+	free(*path);
+	*path = NULL;
+}
+
+/* Responses are signed; to verify a responder's own certificate would take another responder. */
+static void check_responder(const struct setting *setting, const char *key, struct complaints *complaints)
+{
+	if (setting->text && strncmp(setting->text, "http://", 7) != 0)
+		complain(complaints, setting->line, "%s = %s; expected http://HOST[:PORT][/PATH]", key, setting->text);
 }
 
 /* What only makes sense where somebody is verified would otherwise look like protection that is not there. */
@@ -454,10 +463,8 @@ static void check_peer_keys(const struct service_settings *service, struct compl
 		complain(complaints, service->line,
 			 "service \"%s\": staple = yes is for server services; for the peer's staple: ocsp = staple",
 			 service->name);
-	if (service->ocsp_responder.text && strncmp(service->ocsp_responder.text, "http://", 7) != 0)
-		complain(complaints, service->ocsp_responder.line,
-			 "ocsp_responder = %s; expected http://HOST[:PORT][/PATH] (responses are signed)",
-			 service->ocsp_responder.text);
+	check_responder(&service->ocsp_responder, "ocsp_responder", complaints);
+	check_responder(&service->staple_responder, "staple_responder", complaints);
 }
 
 static void check(const struct settings *settings, struct complaints *complaints)
@@ -522,7 +529,8 @@ struct settings *settings_read(const char *file, struct complaints *complaints)
 			 "neither a section nor a value; expected [section], key = value or # comment");
 	else if (bad < 0)
 		complain(complaints, 0, "out of memory");
-	complete_key_file(reading.settings);
+	complete_path(reading.settings, &reading.settings->key_file, "keys");
+	complete_path(reading.settings, &reading.settings->ocsp_folder, "ocsp");
 	check(reading.settings, complaints);
 	if (complaints->count) {
 		settings_put(reading.settings);
@@ -559,6 +567,7 @@ static void free_service(struct service_settings *service)
 	free_list(&service->allow_peers_files);
 	free_list(&service->crl);
 	free(service->ocsp_responder.text);
+	free(service->staple_responder.text);
 	free_list(&service->ciphers);
 	free_list(&service->groups);
 	free_list(&service->alpn);
@@ -592,5 +601,6 @@ void settings_put(struct settings *settings)
 	free(settings->user.text);
 	free(settings->key_log_file);
 	free(settings->key_file);
+	free(settings->ocsp_folder);
 	free(settings);
 }

@@ -51,6 +51,7 @@ struct service_settings {
 	bool ocsp_nonce;
 	bool unknown_will_do; /* a certificate of which nobody knows whether it was revoked */
 	bool staple;	      /* our own certificates */
+	struct setting staple_responder;
 	struct setting_list ciphers, groups, alpn;
 	unsigned int min_version, max_version; /* 0x0303, 0x0304 */
 	bool rsa_key_transport;
@@ -79,6 +80,7 @@ struct settings {
 	unsigned int log_level;
 	char *key_log_file;
 	char *key_file;		     /* NULL: none */
+	char *ocsp_folder;	     /* NULL: none */
 	unsigned int token_lifetime; /* seconds */
 	TAILQ_HEAD(, service_settings) services;
 };

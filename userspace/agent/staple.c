@@ -44,7 +44,7 @@ static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t change; /* on CLOCK_MONOTONIC */
 static TAILQ_HEAD(, staple) all = TAILQ_HEAD_INITIALIZER(all);
 static pthread_t fetcher;
-static bool fetching, stopping;
+static bool started, fetching, stopping;
 
 static int64_t clock_seconds(void)
 {
@@ -328,8 +328,22 @@ static struct staple *new_staple(const struct ocsp_question *question, const str
 		 serial);
 	staple->retry = STAPLE_RETRY_FIRST;
 	pthread_mutex_init(&staple->lock, NULL);
-	take_kept(staple);
+	if (started)
+		take_kept(staple);
 	return staple;
+}
+
+void staple_start(void)
+{
+	struct staple *staple;
+
+	pthread_mutex_lock(&all_lock);
+	started = true;
+	TAILQ_FOREACH(staple, &all, next)
+		take_kept(staple);
+	if (!TAILQ_EMPTY(&all) && !fetching)
+		start_fetching();
+	pthread_mutex_unlock(&all_lock);
 }
 
 struct staple *staple_get(X509 *certificate, X509 *issuer, const struct ocsp_settings *settings, const char **why)
@@ -343,13 +357,14 @@ struct staple *staple_get(X509 *certificate, X509 *issuer, const struct ocsp_set
 	if (!settings->responder && !ocsp_responder(certificate, address, why))
 		return NULL;
 	pthread_mutex_lock(&all_lock);
-	if (!fetching)
+	if (started && !fetching)
 		start_fetching();
 	staple = find(&question, &fresh);
 	if (!staple) {
 		staple = new_staple(&question, &fresh);
 		TAILQ_INSERT_TAIL(&all, staple, next);
-		pthread_cond_signal(&change);
+		if (fetching)
+			pthread_cond_signal(&change);
 	}
 	staple->references++;
 	pthread_mutex_unlock(&all_lock);

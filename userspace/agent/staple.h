@@ -18,9 +18,11 @@
 
 struct staple;
 
+/* From here on they are fetched, and read from where they are kept; before, staple_get() only notes who is wanted. */
+void staple_start(void);
+
 /*
- * For a certificate and its issuer; what is asked with the same settings is shared (refresh counts for nothing here). Reads
- * the kept response. NULL with *why: the certificate names no responder, and the settings don't either.
+ * For a certificate and its issuer; what is asked with the same settings is shared (refresh counts for nothing here). NULL with *why: the certificate names no responder, and the settings don't either.
  */
 struct staple *staple_get(X509 *certificate, X509 *issuer, const struct ocsp_settings *settings, const char **why);
 void staple_put(struct staple *staple);
