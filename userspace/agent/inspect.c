@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <ktlsd/protocol.h>
@@ -10,9 +11,13 @@
 #include "identity.h"
 #include "inspect.h"
 #include "log.h"
+#include "responder.h"
+#include "verdicts.h"
 #include "verify.h"
 
 #define CHAIN_MAX 200 /* certificates that are looked at */
+#define VERDICTS_SHOWN 16
+#define WORDS_MAX 512
 
 static json_object *failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -65,21 +70,66 @@ static void add_step(void *steps, enum verify_verdict verdict, const char *step,
 	json_object_array_add(steps, object);
 }
 
-static json_object *verify(const struct service *service, const char *name, STACK_OF(X509) *chain)
+static void forget(struct ocsp_waiter *waiter, const struct ocsp_verdict *verdict, const uint8_t *der, size_t length)
+{
+	(void)verdict, (void)der, (void)length;
+	free(waiter);
+}
+
+/*
+ * True with the verdict, if there is one at once. Else what comes of it is in the cache when somebody looks again. The chain
+ * has been verified: see responder.h.
+ */
+static bool ask(const struct policy *policy, const STACK_OF(X509) *chain, struct ocsp_verdict *verdict)
+{
+	const struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+	struct ocsp_waiter *waiter = calloc(1, sizeof(*waiter));
+
+	if (!waiter)
+		log_fatal("out of memory");
+	waiter->answered = forget;
+	if (!responder_ask(&question, &policy->ocsp_settings, waiter, verdict))
+		return false;
+	free(waiter);
+	return true;
+}
+
+/* As a handshake would, but for a staple, which only a server has. */
+static bool verify(const struct policy *policy, const char *name, STACK_OF(X509) *chain,
+		   struct verification *verification)
+{
+	X509_STORE_CTX *store = X509_STORE_CTX_new();
+	X509 *leaf = sk_X509_value(chain, 0);
+	struct ocsp_verdict verdict;
+	bool accepted;
+
+	verification->staple_may_come =
+		policy->role == KTLSD_CLIENT && (policy->ocsp != OCSP_ASK || ocsp_must_staple(leaf));
+	if (!store || X509_STORE_CTX_init(store, policy->trust->store, leaf, chain) != 1)
+		log_fatal("out of memory");
+	accepted = verify_chain(policy, store, name, verification);
+	if (accepted && verification->pending && !verification->staple_may_come &&
+	    ask(policy, X509_STORE_CTX_get0_chain(store), &verdict)) {
+		verification->verdict = &verdict;
+		accepted = verify_rest(policy, X509_STORE_CTX_get0_chain(store), verification);
+		verification->verdict = NULL;
+	}
+	X509_STORE_CTX_free(store);
+	ERR_clear_error();
+	return accepted;
+}
+
+static json_object *explain(const struct service *service, const char *name, STACK_OF(X509) *chain)
 {
 	json_object *answer = json_object_new_object(), *steps = json_object_new_array();
 	struct verification verification = {.explain = add_step, .argument = steps};
-	X509_STORE_CTX *store = X509_STORE_CTX_new();
-	bool accepted;
+	bool accepted = verify(&service->policy, *name ? name : NULL, chain, &verification);
 
-	if (!store || X509_STORE_CTX_init(store, service->policy.trust->store, sk_X509_value(chain, 0), chain) != 1)
-		log_fatal("out of memory");
-	accepted = verify_chain(&service->policy, store, *name ? name : NULL, &verification);
-	X509_STORE_CTX_free(store);
-	ERR_clear_error();
 	put_text(answer, "service", service->name);
 	put_text(answer, "peer", service->role == KTLSD_SERVER ? "client" : "server");
 	json_object_object_add(answer, "accepted", json_object_new_boolean(accepted));
+	json_object_object_add(answer, "pending",
+			       json_object_new_boolean(verification.pending && !verification.staple_may_come));
 	if (!accepted)
 		put_text(answer, "why", verification.why);
 	if (verification.peer_name)
@@ -105,7 +155,7 @@ json_object *inspect_chain(const struct config *config, const char *name_of_serv
 	if (sk_X509_num(chain) == 0)
 		answer = failed("no certificate; expected PEM (-----BEGIN CERTIFICATE-----), the peer's own first");
 	else
-		answer = verify(service, name, chain);
+		answer = explain(service, name, chain);
 	sk_X509_pop_free(chain, X509_free);
 	return answer;
 }
@@ -114,25 +164,27 @@ json_object *inspect_chain(const struct config *config, const char *name_of_serv
 
 struct findings {
 	json_object *list;
-	const struct service *service;
+	const char *service; /* NULL: of no service in particular */
 };
 
-static void add_finding(void *argument, const X509_NAME *issuer, const struct revocation *revocation)
+static void add_finding(const struct findings *findings, const char *issuer, const char *status, const char *text)
 {
-	static const char *const statuses[] = {[REVOCATION_GOOD] = "good",
-					       [REVOCATION_REVOKED] = "revoked",
-					       [REVOCATION_UNKNOWN] = "unknown",
-					       [REVOCATION_PENDING] = "not asked yet"};
-	struct findings *findings = argument;
 	json_object *object = json_object_new_object();
+
+	if (findings->service)
+		put_text(object, "service", findings->service);
+	if (issuer)
+		put_text(object, "issuer", issuer);
+	put_text(object, "status", status);
+	put_text(object, "text", text);
+	json_object_array_add(findings->list, object);
+}
+
+static void add_listed(void *findings, const X509_NAME *issuer, const struct revocation *revocation)
+{
 	char text[256];
 
-	put_text(object, "service", findings->service->name);
-	if (identity_text(issuer, text, sizeof(text)))
-		put_text(object, "issuer", text);
-	put_text(object, "status", statuses[revocation->status]);
-	put_text(object, "text", revocation->text);
-	json_object_array_add(findings->list, object);
+	add_finding(findings, identity_text(issuer, text, sizeof(text)) ? text : NULL, "revoked", revocation->text);
 }
 
 static ASN1_INTEGER *read_serial(const char *text)
@@ -140,15 +192,11 @@ static ASN1_INTEGER *read_serial(const char *text)
 	ASN1_INTEGER *serial = NULL;
 	BIGNUM *number = NULL;
 
-	if (strlen(text) <= 64 && text[strspn(text, "0123456789abcdefABCDEF")] == '\0' && BN_hex2bn(&number, text) > 0)
+	if (strlen(text) < OCSP_SERIAL_MAX && text[strspn(text, "0123456789abcdefABCDEF")] == '\0' &&
+	    BN_hex2bn(&number, text) > 0)
 		serial = BN_to_ASN1_INTEGER(number, NULL);
 	BN_free(number);
 	return serial;
-}
-
-static bool knows_revocation(const struct service *service)
-{
-	return service->policy.trust && service->policy.trust->crls;
 }
 
 static json_object *answer_with(json_object *list, const char *nothing)
@@ -161,6 +209,20 @@ static json_object *answer_with(json_object *list, const char *nothing)
 	return answer;
 }
 
+static void find_verdicts(const struct findings *findings, const ASN1_INTEGER *serial)
+{
+	static const char *const statuses[] = {[OCSP_ANSWER_UNUSABLE] = "unknown",
+					       [OCSP_ANSWER_GOOD] = "good",
+					       [OCSP_ANSWER_REVOKED] = "revoked",
+					       [OCSP_ANSWER_UNKNOWN] = "unknown"};
+	struct ocsp_verdict verdicts[VERDICTS_SHOWN];
+	char text[OCSP_SERIAL_MAX];
+	size_t count = ocsp_serial(serial, text) ? verdicts_find(text, verdicts, VERDICTS_SHOWN) : 0, i;
+
+	for (i = 0; i < count; i++)
+		add_finding(findings, NULL, statuses[verdicts[i].answer], verdicts[i].text);
+}
+
 static json_object *find_serial(const struct config *config, const char *text)
 {
 	struct findings findings = {.list = json_object_new_array()};
@@ -169,31 +231,61 @@ static json_object *find_serial(const struct config *config, const char *text)
 
 	if (!serial) {
 		json_object_put(findings.list);
-		return failed("\"%.70s\" is no serial number; expected hexadecimal digits, at most 64", text);
+		return failed("\"%.70s\" is no serial number; expected hexadecimal digits, at most %d", text,
+			      OCSP_SERIAL_MAX - 1);
 	}
+	find_verdicts(&findings, serial);
 	for (i = 0; i < config->service_count; i++) {
-		findings.service = config->services[i];
-		if (knows_revocation(findings.service))
-			crls_find(findings.service->policy.trust->crls, serial, add_finding, &findings);
+		const struct trust *trust = config->services[i]->policy.trust;
+
+		findings.service = config->services[i]->name;
+		if (trust && trust->crls)
+			crls_find(trust->crls, serial, add_listed, &findings);
 	}
 	ASN1_INTEGER_free(serial);
-	return answer_with(findings.list, "no service has a list that revokes this number");
+	return answer_with(findings.list, "no list revokes this number, and no responder was asked about it lately");
 }
 
-static json_object *find_certificate(const struct config *config, X509 *certificate, X509 *issuer)
+/* Of the steps, the last about revocation has the words. */
+static void keep_words(void *words, enum verify_verdict verdict, const char *step, const char *text)
+{
+	(void)verdict;
+	if (strcmp(step, "revocation") == 0)
+		snprintf(words, WORDS_MAX, "%s", text);
+}
+
+static bool find_in_service(struct findings *findings, const struct service *service, STACK_OF(X509) *chain)
+{
+	char words[WORDS_MAX] = "";
+	struct verification verification = {.explain = keep_words, .argument = words};
+	bool accepted = verify(&service->policy, NULL, chain, &verification);
+
+	findings->service = service->name;
+	if (verification.error == X509_V_ERR_CERT_REVOKED)
+		add_finding(findings, NULL, "revoked", verification.why);
+	else if (!accepted)
+		add_finding(findings, NULL, "refused", verification.why);
+	else
+		add_finding(findings, NULL, verification.pending ? "not asked yet" : "accepted", words);
+	return verification.pending && !verification.staple_may_come;
+}
+
+static json_object *find_certificate(const struct config *config, STACK_OF(X509) *chain)
 {
 	struct findings findings = {.list = json_object_new_array()};
-	struct revocation revocation;
+	bool pending = false;
+	json_object *answer;
 	size_t i;
 
 	for (i = 0; i < config->service_count; i++) {
-		findings.service = config->services[i];
-		if (!knows_revocation(findings.service))
-			continue;
-		verify_revocation(&findings.service->policy, certificate, issuer, &revocation);
-		add_finding(&findings, X509_get_issuer_name(certificate), &revocation);
+		const struct policy *policy = &config->services[i]->policy;
+
+		if (policy->trust && (policy->trust->crls || policy->ocsp != OCSP_OFF))
+			pending = find_in_service(&findings, config->services[i], chain) || pending;
 	}
-	return answer_with(findings.list, "no service looks at revocation (crl, ocsp)");
+	answer = answer_with(findings.list, "no service looks at revocation (crl, ocsp)");
+	json_object_object_add(answer, "pending", json_object_new_boolean(pending));
+	return answer;
 }
 
 json_object *inspect_revocation(const struct config *config, const char *serial, const char *pem, size_t length)
@@ -205,9 +297,10 @@ json_object *inspect_revocation(const struct config *config, const char *serial,
 		return find_serial(config, serial);
 	chain = read_chain(pem, length);
 	if (sk_X509_num(chain) == 0)
-		answer = failed("no certificate; expected PEM (-----BEGIN CERTIFICATE-----), its issuer's behind it");
+		answer = failed(
+			"no certificate; expected PEM (-----BEGIN CERTIFICATE-----), its intermediates behind it");
 	else
-		answer = find_certificate(config, sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+		answer = find_certificate(config, chain);
 	sk_X509_pop_free(chain, X509_free);
 	return answer;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is known of a certificate's revocation, and how it reads. */
+/* What lists say of a certificate, and how it reads. */
 #ifndef AGENT_REVOCATION_H
 #define AGENT_REVOCATION_H
 
@@ -8,8 +8,7 @@
 enum revocation_status {
 	REVOCATION_GOOD,
 	REVOCATION_REVOKED,
-	REVOCATION_UNKNOWN, /* nobody can say */
-	REVOCATION_PENDING, /* whom to ask is known, but has not been asked yet */
+	REVOCATION_UNKNOWN, /* no list can say */
 };
 
 struct revocation {

@@ -573,7 +573,7 @@ static void look_up(const struct policy *policy, const X509_NAME *issuer_name, c
 	crls_look_up(policy->trust->crls, issuer_name, serial, issuer, &rules, answer);
 }
 
-void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer)
+static void look_up_certificate(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer)
 {
 	look_up(policy, X509_get_issuer_name(certificate), X509_get0_serialNumber(certificate), issuer, answer);
 }
@@ -594,7 +594,7 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain, boo
 		X509 *certificate = sk_X509_value(chain, i);
 		char subject[160];
 
-		verify_revocation(v->policy, certificate, sk_X509_value(chain, i + 1), &answer);
+		look_up_certificate(v->policy, certificate, sk_X509_value(chain, i + 1), &answer);
 		subject_of(certificate, subject);
 		if (i == 0 && answer.status == REVOCATION_GOOD)
 			*listed = true;
@@ -665,7 +665,9 @@ static bool check_responder(struct verification *v, const STACK_OF(X509) *chain,
 	question = ocsp_question(leaf, issuer);
 	v->pending = !find_verdict(v, &question, must_staple, &verdict);
 	if (v->pending)
-		skip(v, "revocation", "the responder has not been asked yet; a handshake would wait for it");
+		skip(v, "revocation",
+		     v->staple_may_come ? "a handshake would have the server's staple to look at"
+					: "the responder has not been asked yet; a handshake waits for its answer");
 	return v->pending || judge_verdict(v, &verdict, must_staple);
 }
 
@@ -801,7 +803,7 @@ static bool check_revocation_again(struct verification *v, X509 *certificate, co
 	if (length < digest && policy->ocsp == OCSP_ASK)
 		return fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket has no note");
 	if (policy->trust->crls)
-		verify_revocation(policy, certificate, NULL, &answer);
+		look_up_certificate(policy, certificate, NULL, &answer);
 	if (answer.status == REVOCATION_REVOKED || (!digest && policy->trust->crls && !is_good_enough(policy, &answer)))
 		return fail(v, answer.error, "revocation", "%s", answer.text);
 	if (digest && answer.status != REVOCATION_GOOD && !check_verdict_again(v, note))

@@ -83,9 +83,6 @@ size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uin
 bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
 		  struct verification *verification);
 
-/* What is known of one certificate's revocation. issuer: NULL if it is not at hand. */
-void verify_revocation(const struct policy *policy, X509 *certificate, X509 *issuer, struct revocation *answer);
-
 /* The kind of name that it is: only a DNS name goes into SNI. */
 bool verify_is_dns_name(const char *name);
 

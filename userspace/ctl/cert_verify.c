@@ -75,7 +75,7 @@ static int verify(const char *path, const char *service, const char *name, char 
 	pem = pem_of_files(files, &length);
 	if (!pem)
 		return EXIT_PROBLEM;
-	answer = control_request_with(path, command, pem, length);
+	answer = control_ask(path, command, pem, length);
 	free(pem);
 	if (!answer)
 		return EXIT_PROBLEM;

@@ -17,6 +17,8 @@
 
 #define ANSWER_MAX (1 << 20)
 #define PATIENCE_S 10
+#define PENDING_MS 200 /* between looks at what a responder is being asked */
+#define PENDING_LOOKS 50
 
 static const char *remedy(int error)
 {
@@ -145,4 +147,19 @@ struct json_object *control_request_with(const char *path, const char *command, 
 struct json_object *control_request(const char *path, const char *command)
 {
 	return control_request_with(path, command, NULL, 0);
+}
+
+struct json_object *control_ask(const char *path, const char *command, const char *body, size_t length)
+{
+	struct json_object *answer, *pending;
+
+	for (int i = 0; i < PENDING_LOOKS; i++) {
+		answer = control_request_with(path, command, body, length);
+		if (!answer || !json_object_object_get_ex(answer, "pending", &pending) ||
+		    !json_object_get_boolean(pending))
+			return answer;
+		json_object_put(answer);
+		usleep(PENDING_MS * 1000);
+	}
+	return control_request_with(path, command, body, length);
 }

@@ -61,6 +61,9 @@ struct json_object *control_request(const char *path, const char *command);
 /* The same for a command that has more than its line: certificates. */
 struct json_object *control_request_with(const char *path, const char *command, const char *body, size_t length);
 
+/* The same, again and again while the answer is that a responder is being asked, for ten seconds at the most. */
+struct json_object *control_ask(const char *path, const char *command, const char *body, size_t length);
+
 /* Members of a report: a text unless it is empty, a time as RFC 3339 has it. */
 void report_text(struct json_object *report, const char *name, const char *value);
 void report_time(struct json_object *report, const char *name, time_t when);

@@ -12,9 +12,10 @@
 static const char usage[] =
 	"usage: ktlsctl revoked [--json] [--socket PATH] SERIAL|FILE...\n"
 	"\n"
-	"Shows what the agent's services know of a certificate's revocation, who says so, and what they would answer.\n"
-	"SERIAL is a serial number in hexadecimal: whatever is known of a certificate with it. FILE is PEM, the\n"
-	"certificate and behind it its issuer's.\n"
+	"Shows what the agent knows of a certificate's revocation, and who says so. SERIAL is a serial number in\n"
+	"hexadecimal: what lists and responders said of certificates with it. FILE is a peer's certificate with its\n"
+	"intermediates behind it: what each service that looks at revocation would answer such a peer, and why;\n"
+	"a responder is asked if it has to be.\n"
 	"\n"
 	"  --json         the agent's answer as it is, one JSON object\n"
 	"  --socket PATH  the control socket (default: $KTLSD_CONTROL, else /run/ktlsd/control)\n"
@@ -26,6 +27,18 @@ static const char *text(struct json_object *object, const char *name)
 	struct json_object *member;
 
 	return json_object_object_get_ex(object, name, &member) ? json_object_get_string(member) : "";
+}
+
+static void print_line(struct json_object *one)
+{
+	if (*text(one, "service"))
+		printf("service %s: ", text(one, "service"));
+	if (strncmp(text(one, "text"), text(one, "status"), strlen(text(one, "status"))) != 0)
+		printf("%s: ", text(one, "status"));
+	fputs(text(one, "text"), stdout);
+	if (*text(one, "issuer"))
+		printf(" (issuer %s)", text(one, "issuer"));
+	putchar('\n');
 }
 
 static int print_answer(struct json_object *answer, bool json)
@@ -41,8 +54,7 @@ static int print_answer(struct json_object *answer, bool json)
 		struct json_object *one = json_object_array_get_idx(list, i);
 
 		if (!json)
-			printf("service %s, certificate of %s: %s\n", text(one, "service"), text(one, "issuer"),
-			       text(one, "text"));
+			print_line(one);
 		if (strcmp(text(one, "status"), "revoked") == 0)
 			status = EXIT_PROBLEM;
 	}
@@ -72,7 +84,7 @@ static int ask(const char *path, char *const *arguments, bool json)
 		if (!pem)
 			return EXIT_PROBLEM;
 	}
-	answer = control_request_with(path, command, pem, length);
+	answer = control_ask(path, command, pem, length);
 	free(pem);
 	if (!answer)
 		return EXIT_PROBLEM;
