@@ -131,7 +131,7 @@ static bool fail(struct verification *v, int error, const char *step, const char
 
 	if (v->error != X509_V_OK)
 		return false;
-	v->error = error;
+	v->error = error != X509_V_OK ? error : X509_V_ERR_UNSPECIFIED;
 	va_start(arguments, format);
 	vsnprintf(v->why, sizeof(v->why), format, arguments);
 	va_end(arguments);
@@ -154,7 +154,19 @@ static const char *issuer_of(X509 *certificate, char text[160])
 	return text;
 }
 
-/* "TLS Web Server Authentication (1.3.6.1.5.5.7.3.1), 1.2.3.4", as far as it fits. */
+/* Appends "serverAuth (1.3.6.1.5.5.7.3.1)", or "1.2.3.4" where there is no name for it, as far as it fits. */
+static size_t add_oid(char *text, size_t size, size_t used, const ASN1_OBJECT *object)
+{
+	int nid = OBJ_obj2nid(object);
+	char oid[80];
+
+	if (used + 100 >= size)
+		return used;
+	OBJ_obj2txt(oid, sizeof(oid), object, 1);
+	return used + snprintf(text + used, size - used, "%s%s%s%s%s", used ? ", " : "", nid ? OBJ_nid2sn(nid) : "",
+			       nid ? " (" : "", oid, nid ? ")" : "");
+}
+
 static const char *purposes_of(X509 *certificate, char *text, size_t size)
 {
 	EXTENDED_KEY_USAGE *purposes = X509_get_ext_d2i(certificate, NID_ext_key_usage, NULL, NULL);
@@ -162,16 +174,22 @@ static const char *purposes_of(X509 *certificate, char *text, size_t size)
 	int i;
 
 	snprintf(text, size, "no extendedKeyUsage");
-	for (i = 0; i < sk_ASN1_OBJECT_num(purposes) && used + 100 < size; i++) {
-		const ASN1_OBJECT *purpose = sk_ASN1_OBJECT_value(purposes, i);
-		int nid = OBJ_obj2nid(purpose);
-		char oid[80];
-
-		OBJ_obj2txt(oid, sizeof(oid), purpose, 1);
-		used += snprintf(text + used, size - used, "%s%s%s%s%s", used ? ", " : "", nid ? OBJ_nid2sn(nid) : "",
-				 nid ? " (" : "", oid, nid ? ")" : "");
-	}
+	for (i = 0; i < sk_ASN1_OBJECT_num(purposes); i++)
+		used = add_oid(text, size, used, sk_ASN1_OBJECT_value(purposes, i));
 	sk_ASN1_OBJECT_pop_free(purposes, ASN1_OBJECT_free);
+	return text;
+}
+
+static const char *policies_of(X509 *certificate, char *text, size_t size)
+{
+	CERTIFICATEPOLICIES *policies = X509_get_ext_d2i(certificate, NID_certificate_policies, NULL, NULL);
+	size_t used = 0;
+	int i;
+
+	snprintf(text, size, "no certificatePolicies");
+	for (i = 0; i < sk_POLICYINFO_num(policies); i++)
+		used = add_oid(text, size, used, sk_POLICYINFO_value(policies, i)->policyid);
+	CERTIFICATEPOLICIES_free(policies);
 	return text;
 }
 
@@ -185,7 +203,7 @@ static bool add_name(void *argument, const char *name)
 	struct name_list *list = argument;
 
 	if (list->used + strlen(name) + 8 > list->size) {
-		snprintf(list->text + list->used, list->size - list->used, ", ...");
+		snprintf(list->text + list->used, list->size - list->used, list->used ? ", ..." : "a long name");
 		return false;
 	}
 	list->used += snprintf(list->text + list->used, list->size - list->used, "%s%s", list->used ? ", " : "", name);
@@ -210,8 +228,8 @@ static const char *purpose_needed(const struct policy *policy)
 
 static bool within_leeway(const struct policy *policy, const X509 *certificate, int64_t now)
 {
-	return moment_of(X509_get0_notBefore(certificate)) - policy->leeway <= now &&
-	       moment_of(X509_get0_notAfter(certificate)) + policy->leeway >= now;
+	return moment_of(X509_get0_notBefore(certificate)) <= now + policy->leeway &&
+	       moment_of(X509_get0_notAfter(certificate)) >= now - policy->leeway;
 }
 
 static bool explain_dates(struct verification *v, int error, const char *which, X509 *certificate)
@@ -256,6 +274,9 @@ static bool explain_purpose(struct verification *v, int error, const char *which
 		which, purposes_of(certificate, purposes, sizeof(purposes)), kind, purpose_needed(v->policy));
 }
 
+/* OpenSSL takes a key that can't be read for one without strength. */
+#define WEAK_KEY "has a key that is too weak, or can't be read; expected RSA from 2048 bits, ECDSA or EdDSA"
+
 static const struct {
 	int error;
 	const char *step, *text;
@@ -271,22 +292,49 @@ static const struct {
 	{X509_V_ERR_KEYUSAGE_NO_CERTSIGN, "chain", "issued a certificate, but its keyUsage does not allow that"},
 	{X509_V_ERR_PERMITTED_VIOLATION, "chain", "has a name that an issuer's name constraints do not permit"},
 	{X509_V_ERR_EXCLUDED_VIOLATION, "chain", "has a name that an issuer's name constraints exclude"},
-	{X509_V_ERR_EE_KEY_TOO_SMALL, "strength", "has a key that is too weak; expected RSA from 2048 bits or ECDSA"},
-	{X509_V_ERR_CA_KEY_TOO_SMALL, "strength", "has a key that is too weak; expected RSA from 2048 bits or ECDSA"},
+	{X509_V_ERR_EE_KEY_TOO_SMALL, "strength", WEAK_KEY},
+	{X509_V_ERR_CA_KEY_TOO_SMALL, "strength", WEAK_KEY},
 	{X509_V_ERR_CA_MD_TOO_WEAK, "strength", "is signed with a hash that is too weak; expected SHA-256 or better"},
-	{X509_V_ERR_NO_EXPLICIT_POLICY, "policies",
-	 "is not valid for any of the service's require_policies; each authority below the root has to assert it, too"},
 };
+
+static bool has_authority_named(const struct trust *trust, const X509_NAME *name)
+{
+	int i;
+
+	for (i = 0; i < sk_X509_num(trust->authorities); i++) {
+		if (X509_NAME_cmp(X509_get_subject_name(sk_X509_value(trust->authorities, i)), name) == 0)
+			return true;
+	}
+	return false;
+}
 
 static bool explain_missing_issuer(struct verification *v, int error, const char *which, X509 *certificate)
 {
 	char issuer[160];
 
+	issuer_of(certificate, issuer);
+	if (has_authority_named(v->policy->trust, X509_get_issuer_name(certificate)))
+		return fail(v, error, "chain",
+			    "%s: unable to get its issuer's certificate (%s): the service's ca has one of that name, but with "
+			    "another key, or it may not issue",
+			    which, issuer);
 	return fail(
 		v, error, "chain",
 		"%s: unable to get its issuer's certificate (%s), which the peer did not send and the service's ca does not "
 		"have: the peer has to send its intermediates, or ca lacks an authority",
-		which, issuer_of(certificate, issuer));
+		which, issuer);
+}
+
+/* OpenSSL names no certificate here: it is the chain as a whole. */
+static bool explain_policies(struct verification *v, int error, X509 *leaf)
+{
+	char policies[200], subject[160];
+
+	return fail(
+		v, error, "policies",
+		"the peer's certificate (%s) is not valid for any of the service's require_policies: it has %s; expected one of "
+		"them, in each authority below the root, too",
+		subject_of(leaf, subject), policies_of(leaf, policies, sizeof(policies)));
 }
 
 static bool explain(struct verification *v, X509_STORE_CTX *store)
@@ -296,6 +344,8 @@ static bool explain(struct verification *v, X509_STORE_CTX *store)
 	char which[256], subject[160];
 	size_t i;
 
+	if (error == X509_V_ERR_NO_EXPLICIT_POLICY)
+		return explain_policies(v, error, X509_STORE_CTX_get0_cert(store));
 	if (!certificate)
 		return fail(v, error, "chain", "%s", X509_verify_cert_error_string(error));
 	snprintf(which, sizeof(which), "certificate %d of the peer's chain (%s)", depth,
@@ -483,9 +533,26 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1;
 }
 
+static bool is_uri(const char *name)
+{
+	return strstr(name, "://");
+}
+
 bool verify_is_dns_name(const char *name)
 {
-	return !is_address(name) && !strstr(name, "://") && !strchr(name, '@');
+	return !is_address(name) && !is_uri(name) && !strchr(name, '@');
+}
+
+/* Whatever a caller gives as a name goes into a log. A leading dot would stand for every subdomain in OpenSSL. */
+static bool is_sane(const char *name)
+{
+	const char *c;
+
+	for (c = name; *c; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	return c > name && *name != '.';
 }
 
 struct uri_search {
@@ -493,7 +560,7 @@ struct uri_search {
 	bool found;
 };
 
-static bool is_uri(void *argument, const char *name)
+static bool match_uri(void *argument, const char *name)
 {
 	struct uri_search *search = argument;
 
@@ -509,8 +576,8 @@ static bool carries_name(X509 *leaf, const char *name)
 
 	if (is_address(name))
 		return X509_check_ip_asc(leaf, name, flags) == 1;
-	if (strstr(name, "://")) {
-		identity_names(leaf, is_uri, &uri);
+	if (is_uri(name)) {
+		identity_names(leaf, match_uri, &uri);
 		return uri.found;
 	}
 	if (strchr(name, '@'))
@@ -518,12 +585,15 @@ static bool carries_name(X509 *leaf, const char *name)
 	return X509_check_host(leaf, name, 0, flags, NULL) == 1;
 }
 
+static int mismatch_of(const char *name)
+{
+	if (is_address(name))
+		return X509_V_ERR_IP_ADDRESS_MISMATCH;
+	return strchr(name, '@') && !is_uri(name) ? X509_V_ERR_EMAIL_MISMATCH : X509_V_ERR_HOSTNAME_MISMATCH;
+}
+
 static bool check_name(struct verification *v, X509 *leaf, const char *name)
 {
-	int error = !name		? X509_V_OK
-		    : is_address(name)	? X509_V_ERR_IP_ADDRESS_MISMATCH
-		    : strchr(name, '@') ? X509_V_ERR_EMAIL_MISMATCH
-					: X509_V_ERR_HOSTNAME_MISMATCH;
 	char names[256];
 
 	if (!name) {
@@ -531,12 +601,16 @@ static bool check_name(struct verification *v, X509 *leaf, const char *name)
 			skip(v, "name", "none was given; in a handshake the caller names the server");
 		return true;
 	}
+	if (!is_sane(name))
+		return fail(v, X509_V_ERR_HOSTNAME_MISMATCH, "name",
+			    "what the caller gave as the server's name can be no name; expected printable characters without "
+			    "spaces, and no dot in front");
 	if (!carries_name(leaf, name))
 		return fail(
-			v, error, "name",
-			"the server's certificate is not for \"%.200s\" (%s): it is for %s (subjectAltName; a common name "
+			v, mismatch_of(name), "name",
+			"the server's certificate is not for \"%.160s\" (%s): it is for %s (subjectAltName; a common name "
 			"does not count)",
-			name, X509_verify_cert_error_string(error), names_of(leaf, names, sizeof(names)));
+			name, X509_verify_cert_error_string(mismatch_of(name)), names_of(leaf, names, sizeof(names)));
 	pass(v, "name", "it is for %s", name);
 	return true;
 }
