@@ -314,10 +314,11 @@ static bool explain_missing_issuer(struct verification *v, int error, const char
 
 	issuer_of(certificate, issuer);
 	if (has_authority_named(v->policy->trust, X509_get_issuer_name(certificate)))
-		return fail(v, error, "chain",
-			    "%s: unable to get its issuer's certificate (%s): the service's ca has one of that name, but with "
-			    "another key, or it may not issue",
-			    which, issuer);
+		return fail(
+			v, error, "chain",
+			"%s: unable to get its issuer's certificate (%s): the service's ca has one of that name, but with "
+			"another key, or it may not issue",
+			which, issuer);
 	return fail(
 		v, error, "chain",
 		"%s: unable to get its issuer's certificate (%s), which the peer did not send and the service's ca does not "
@@ -552,7 +553,7 @@ static bool is_sane(const char *name)
 		if (*c <= ' ' || *c > '~')
 			return false;
 	}
-	return c > name && *name != '.';
+	return c > name && *name != '.' && *name != '*';
 }
 
 struct uri_search {
@@ -602,9 +603,10 @@ static bool check_name(struct verification *v, X509 *leaf, const char *name)
 		return true;
 	}
 	if (!is_sane(name))
-		return fail(v, X509_V_ERR_HOSTNAME_MISMATCH, "name",
-			    "what the caller gave as the server's name can be no name; expected printable characters without "
-			    "spaces, and no dot in front");
+		return fail(
+			v, X509_V_ERR_HOSTNAME_MISMATCH, "name",
+			"what the caller gave as the server's name can be no name; expected printable characters without "
+			"spaces, and no dot in front");
 	if (!carries_name(leaf, name))
 		return fail(
 			v, mismatch_of(name), "name",
@@ -801,35 +803,70 @@ bool verify_rest(const struct policy *policy, const STACK_OF(X509) *chain, struc
 /* ---- once more, for a resumption ---- */
 
 /*
- * The note: where a responder is asked, the digest of its question; then, where lists count, of each authority below the root
- * its issuer's name and its serial number, both DER, as i2d_ makes them.
+ * The note: a head, and behind it of each authority below the root its issuer's name and its serial number, both DER, as i2d_
+ * makes them. A service whose lists come to count for the whole chain later must not take the tickets of before.
  */
-size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX])
+struct note_head {
+	int64_t end;	      /* of the validity of the first certificate to expire */
+	uint8_t question[32]; /* digest, where a responder is asked; else zero */
+	uint8_t has_question, has_authorities;
+};
+
+static bool needs_authorities(const struct policy *policy)
 {
-	unsigned char *end = note;
+	return policy->trust->crls && !policy->crl_leaf_only;
+}
+
+static int64_t end_of(const STACK_OF(X509) *chain)
+{
+	int64_t end = INT64_MAX;
 	int i;
 
-	if (policy->ocsp == OCSP_ASK && sk_X509_num(chain) > 1) {
-		const struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+	for (i = 0; i < sk_X509_num(chain); i++) {
+		int64_t last = moment_of(X509_get0_notAfter(sk_X509_value(chain, i)));
 
-		memcpy(end, question.digest, sizeof(question.digest));
-		end += sizeof(question.digest);
+		end = last < end ? last : end;
 	}
-	if (!policy->trust || !policy->trust->crls || policy->crl_leaf_only)
-		return end - note;
+	return end;
+}
+
+/* Its end; NULL if there is not enough room. */
+static uint8_t *note_authorities(const STACK_OF(X509) *chain, uint8_t *note, const uint8_t *end)
+{
+	int i;
+
 	for (i = 1; i < sk_X509_num(chain) - 1; i++) {
 		X509_NAME *issuer = X509_get_issuer_name(sk_X509_value(chain, i));
 		ASN1_INTEGER *serial = X509_get_serialNumber(sk_X509_value(chain, i));
 		int size = i2d_X509_NAME(issuer, NULL), serial_size = i2d_ASN1_INTEGER(serial, NULL);
 
-		if (size <= 0 || serial_size <= 0 || size + serial_size > note + VERIFY_NOTE_MAX - end) {
-			*note = 0; /* no name begins so: such a session does not resume */
-			return 1;
-		}
-		i2d_X509_NAME(issuer, &end);
-		i2d_ASN1_INTEGER(serial, &end);
+		if (size <= 0 || serial_size <= 0 || size + serial_size > end - note)
+			return NULL;
+		i2d_X509_NAME(issuer, &note);
+		i2d_ASN1_INTEGER(serial, &note);
 	}
-	return end - note;
+	return note;
+}
+
+size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX])
+{
+	struct note_head head;
+	uint8_t *end;
+
+	if (!policy->trust || !chain)
+		return 0;
+	memset(&head, 0, sizeof(head));
+	head.end = end_of(chain);
+	if (policy->ocsp == OCSP_ASK && sk_X509_num(chain) > 1) {
+		struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+
+		memcpy(head.question, question.digest, sizeof(head.question));
+		head.has_question = 1;
+	}
+	end = needs_authorities(policy) ? note_authorities(chain, note + sizeof(head), note + VERIFY_NOTE_MAX) : NULL;
+	head.has_authorities = end != NULL;
+	memcpy(note, &head, sizeof(head));
+	return end ? (size_t)(end - note) : sizeof(head);
 }
 
 static bool check_noted(struct verification *v, const X509_NAME *issuer, const ASN1_INTEGER *serial)
@@ -841,7 +878,7 @@ static bool check_noted(struct verification *v, const X509_NAME *issuer, const A
 }
 
 /* Our own, from a sealed ticket, and yet: nothing but whole names and numbers counts. */
-static bool check_note(struct verification *v, const uint8_t *note, const uint8_t *end)
+static bool check_noted_authorities(struct verification *v, const uint8_t *note, const uint8_t *end)
 {
 	bool good = true;
 
@@ -857,32 +894,47 @@ static bool check_note(struct verification *v, const uint8_t *note, const uint8_
 	return good;
 }
 
-static bool check_verdict_again(struct verification *v, const uint8_t digest[32])
+static bool check_verdict_again(struct verification *v, const struct note_head *head)
 {
 	struct ocsp_question question = {0};
 	struct ocsp_verdict verdict;
 
-	memcpy(question.digest, digest, sizeof(question.digest));
-	if (!responder_known(&question, &v->policy->ocsp_settings, time(NULL), &verdict))
+	memcpy(question.digest, head->question, sizeof(question.digest));
+	if (!head->has_question || !responder_known(&question, &v->policy->ocsp_settings, time(NULL), &verdict))
 		return fail(v, X509_V_ERR_OCSP_VERIFY_NEEDED, "revocation", "the responder has to be asked again");
 	return judge_verdict(v, &verdict, false);
 }
 
-static bool check_revocation_again(struct verification *v, X509 *certificate, const uint8_t *note, size_t length)
+/* As check_lists() and check_responder() do it. */
+static bool check_leaf_again(struct verification *v, X509 *certificate, const struct note_head *head)
 {
-	const struct policy *policy = v->policy;
-	const size_t digest = policy->ocsp == OCSP_ASK ? 32 : 0;
 	struct revocation answer = {.status = REVOCATION_UNKNOWN};
+	bool asks = v->policy->ocsp == OCSP_ASK;
 
-	if (length < digest && policy->ocsp == OCSP_ASK)
-		return fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket has no note");
-	if (policy->trust->crls)
-		look_up_certificate(policy, certificate, NULL, &answer);
-	if (answer.status == REVOCATION_REVOKED || (!digest && policy->trust->crls && !is_good_enough(policy, &answer)))
+	if (v->policy->trust->crls)
+		look_up_certificate(v->policy, certificate, NULL, &answer);
+	if (answer.status == REVOCATION_REVOKED ||
+	    (v->policy->trust->crls && !asks && !is_good_enough(v->policy, &answer)))
 		return fail(v, answer.error, "revocation", "%s", answer.text);
-	if (digest && answer.status != REVOCATION_GOOD && !check_verdict_again(v, note))
+	return !asks || answer.status == REVOCATION_GOOD || check_verdict_again(v, head);
+}
+
+static bool check_note(struct verification *v, X509 *certificate, const uint8_t *note, size_t length)
+{
+	struct note_head head;
+
+	if (length < sizeof(head))
+		return fail(v, X509_V_ERR_UNSPECIFIED, "validity", "the ticket holds nothing of the chain");
+	memcpy(&head, note, sizeof(head));
+	if (head.end < time(NULL) - v->policy->leeway)
+		return fail(v, X509_V_ERR_CERT_HAS_EXPIRED, "validity", "an authority of the chain has expired");
+	if (!check_leaf_again(v, certificate, &head))
 		return false;
-	return !policy->trust->crls || check_note(v, note + digest, note + length);
+	if (!needs_authorities(v->policy))
+		return true;
+	if (!head.has_authorities)
+		return fail(v, X509_V_ERR_UNSPECIFIED, "revocation", "the ticket holds no authorities");
+	return check_noted_authorities(v, note + sizeof(head), note + length);
 }
 
 bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
@@ -891,5 +943,5 @@ bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t 
 	begin(v, policy);
 	if (!within_leeway(policy, certificate, time(NULL)))
 		return explain_dates(v, X509_V_ERR_CERT_HAS_EXPIRED, "the peer's certificate", certificate);
-	return check_peers(v, certificate) && check_revocation_again(v, certificate, note, length);
+	return check_peers(v, certificate) && check_note(v, certificate, note, length);
 }

@@ -76,7 +76,7 @@ bool verify_rest(const struct policy *policy, const STACK_OF(X509) *chain, struc
 
 /*
  * What may have changed since a full handshake: time, allow list, revocation. The certificate is there, and of the rest of its
- * chain a note, which verify_note() made then; its length, 0 if there is nothing to note.
+ * chain a note, which verify_note() made then; its length, 0 if nobody was verified.
  */
 #define VERIFY_NOTE_MAX 2048
 size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX]);
