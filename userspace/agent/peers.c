@@ -16,17 +16,21 @@
 struct peers {
 	struct peer_entry *entries; /* sorted by identity */
 	size_t count, room;
-	struct peer_entry *prefixes; /* those of URI:...*, without the star */
+	struct peer_entry *prefixes; /* those of URI:...*, without the star, sorted likewise */
 	size_t prefix_count, prefix_room;
 };
 
 /* ---- the form in which identities are compared ---- */
 
-static bool lower(char *value)
+/* A star stands for the first label as a whole, or the entry would never match anything. */
+static bool dns_name(char *value)
 {
-	for (; *value; value++)
-		*value = tolower((unsigned char)*value);
-	return true;
+	const char *star = strrchr(value, '*');
+	char *c;
+
+	for (c = value; *c; c++)
+		*c = tolower((unsigned char)*c);
+	return !star || (star == value && star[1] == '.' && star[2]);
 }
 
 static bool as_it_is(char *value)
@@ -40,8 +44,7 @@ static bool address(char *value)
 	struct in6_addr binary;
 	int family = strchr(value, ':') ? AF_INET6 : AF_INET;
 
-	/* The text that inet_ntop() makes is never longer than one that inet_pton() takes, but for "::ffff:1.2.3.4" in hexadecimal. */
-	return inet_pton(family, value, &binary) == 1 && inet_ntop(family, &binary, value, strlen(value) + 1);
+	return inet_pton(family, value, &binary) == 1 && inet_ntop(family, &binary, value, INET6_ADDRSTRLEN);
 }
 
 static bool fingerprint(char *value)
@@ -63,10 +66,11 @@ static const struct {
 	const char *kind;
 	bool (*normalize)(char *value);
 } kinds[] = {
-	{"DNS", lower},	       {"IP", address},	     {"URI", as_it_is},	      {"email", as_it_is},
+	{"DNS", dns_name},     {"IP", address},	     {"URI", as_it_is},	      {"email", as_it_is},
 	{"subject", as_it_is}, {"issuer", as_it_is}, {"sha256", fingerprint}, {"key-sha256", fingerprint},
 };
 
+/* In place, in a buffer that has INET6_ADDRSTRLEN bytes of room behind the kind. */
 static bool normalize(char *identity)
 {
 	char *value = strchr(identity, ':');
@@ -125,9 +129,9 @@ static bool is_good_name(const char *name)
 	return i > 0 && i <= NAME_MAX_LENGTH;
 }
 
-static const char *take(struct peers *peers, char *line, unsigned int number)
+static const char *take_text(struct peers *peers, char *text, unsigned int number)
 {
-	char *name = split_name(line), *identity = trim(line);
+	char *name = split_name(text), *identity = trim(text);
 	struct peer_entry *entry;
 	size_t length;
 
@@ -149,6 +153,19 @@ static const char *take(struct peers *peers, char *line, unsigned int number)
 	if (!entry->identity || (name && !entry->name))
 		log_fatal("out of memory");
 	return NULL;
+}
+
+/* NULL, or what was expected instead. */
+static const char *take(struct peers *peers, const char *line, unsigned int number)
+{
+	char *text = malloc(strlen(line) + INET6_ADDRSTRLEN);
+	const char *expected;
+
+	if (!text)
+		log_fatal("out of memory");
+	expected = take_text(peers, strcpy(text, line), number);
+	free(text);
+	return expected;
 }
 
 static void read_file(struct peers *peers, const struct setting *file, struct complaints *complaints)
@@ -187,16 +204,17 @@ static int compare(const void *a, const void *b)
 }
 
 /* One peer with two names: nobody could say which one counts. */
-static void refuse_doubles(const struct peers *peers, const struct service_settings *service,
-			   struct complaints *complaints)
+static void sort(struct peer_entry *entries, size_t count, const char *star, const struct service_settings *service,
+		 struct complaints *complaints)
 {
 	size_t i;
 
-	for (i = 1; i < peers->count; i++) {
-		if (compare(&peers->entries[i - 1], &peers->entries[i]) == 0)
+	qsort(entries, count, sizeof(*entries), compare);
+	for (i = 1; i < count; i++) {
+		if (compare(&entries[i - 1], &entries[i]) == 0)
 			complain(complaints, service->line,
-				 "service \"%s\": its list of peers has %s twice; expected it once", service->name,
-				 peers->entries[i].identity);
+				 "service \"%s\": its list of peers has %s%s twice; expected it once", service->name,
+				 entries[i].identity, star);
 	}
 }
 
@@ -209,20 +227,15 @@ struct peers *peers_load(const struct service_settings *service, struct complain
 	if (!peers)
 		log_fatal("out of memory");
 	TAILQ_FOREACH(setting, &service->allow_peers, next) {
-		char *line = strdup(setting->text);
-		const char *expected;
+		const char *expected = take(peers, setting->text, setting->line);
 
-		if (!line)
-			log_fatal("out of memory");
-		expected = take(peers, line, setting->line);
 		if (expected)
 			complain(complaints, setting->line, "allow_peer = %s; expected %s", setting->text, expected);
-		free(line);
 	}
 	TAILQ_FOREACH(setting, &service->allow_peers_files, next)
 		read_file(peers, setting, complaints);
-	qsort(peers->entries, peers->count, sizeof(*peers->entries), compare);
-	refuse_doubles(peers, service, complaints);
+	sort(peers->entries, peers->count, "", service, complaints);
+	sort(peers->prefixes, peers->prefix_count, "*", service, complaints);
 	if (complaints->count == before &&
 	    !(TAILQ_EMPTY(&service->allow_peers) && TAILQ_EMPTY(&service->allow_peers_files)))
 		return peers;
@@ -262,21 +275,23 @@ static const struct peer_entry *find(const struct peers *peers, const char *iden
 	return peers->count ? bsearch(&wanted, peers->entries, peers->count, sizeof(wanted), compare) : NULL;
 }
 
+/* The longest: of two that fit, one begins with the other, and stands behind it. */
 static const struct peer_entry *find_prefix(const struct peers *peers, const char *identity)
 {
+	const struct peer_entry *found = NULL;
 	size_t i;
 
 	for (i = 0; i < peers->prefix_count; i++) {
 		if (strncmp(peers->prefixes[i].identity, identity, strlen(peers->prefixes[i].identity)) == 0)
-			return &peers->prefixes[i];
+			found = &peers->prefixes[i];
 	}
-	return NULL;
+	return found;
 }
 
 static bool try_name(void *argument, const char *name)
 {
 	struct search *search = argument;
-	char identity[IDENTITY_MAX], *rest;
+	char identity[IDENTITY_MAX + INET6_ADDRSTRLEN], *rest;
 
 	snprintf(identity, sizeof(identity), "%s", name);
 	normalize(identity);

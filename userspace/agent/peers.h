@@ -31,7 +31,7 @@ void peers_free(struct peers *peers);
 
 /*
  * The entry that admits a certificate, NULL if none does. Of several the most telling one: by fingerprint of the certificate,
- * of the key, by its names in their order, by subject, by issuer.
+ * of the key, by its names in their order, by subject, by issuer. Of several URIs with a star the longest.
  */
 const struct peer_entry *peers_find(const struct peers *peers, X509 *certificate);
 
