@@ -132,9 +132,14 @@ static void add(struct loading *loading, const char *file, X509_CRL *x509)
 			"certificates (no delta, indirect or partial one)",
 			file, issuer, extension);
 	else if (!has_good_signature(crl, loading->authorities))
+		complain(
+			loading->complaints, loading->setting->line,
+			"%s: the CRL that bears the name of %s is not signed by it; expected one that is, and a keyUsage that "
+			"allows it (cRLSign)",
+			file, issuer);
+	else if (crl->this_update == INT64_MIN || (X509_CRL_get0_nextUpdate(x509) && crl->next_update == INT64_MIN))
 		complain(loading->complaints, loading->setting->line,
-			 "%s: the CRL that bears the name of %s is not signed by it; expected one that is", file,
-			 issuer);
+			 "%s: the CRL of %s has a date that is none; expected thisUpdate and nextUpdate", file, issuer);
 }
 
 static X509_CRL *read_next(BIO *bio, bool pem)
@@ -145,16 +150,19 @@ static X509_CRL *read_next(BIO *bio, bool pem)
 static bool load_file(void *argument, const char *file)
 {
 	struct loading *loading = argument;
-	BIO *bio = BIO_new_file(file, "re");
 	size_t before = loading->crls->count;
 	unsigned long error;
 	X509_CRL *crl;
+	BIO *bio;
 	bool pem;
 	char first;
 
+	errno = 0;
+	bio = BIO_new_file(file, "re");
 	if (!bio || BIO_read(bio, &first, 1) != 1 || BIO_seek(bio, 0) < 0) {
 		complain(loading->complaints, loading->setting->line, "%s can't be read: %s; expected a CRL", file,
 			 errno ? strerror(errno) : "it is empty");
+		ERR_clear_error();
 		BIO_free(bio);
 		return false;
 	}
@@ -308,8 +316,10 @@ void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *
 	}
 	identity_text(name, text, sizeof(text));
 	if (bears_name(crls, name))
-		say_unknown(answer, X509_V_ERR_CRL_SIGNATURE_FAILURE,
-			    "there is a CRL in the name of %s, but it is not signed with its key", text);
+		say_unknown(
+			answer, X509_V_ERR_CRL_SIGNATURE_FAILURE,
+			"there is a CRL in the name of %s, but it is not signed with its key, or that may not (cRLSign)",
+			text);
 	else
 		say_unknown(answer, X509_V_ERR_UNABLE_TO_GET_CRL, "there is no CRL of %s: add it to the service's crl",
 			    text);
