@@ -39,11 +39,13 @@ static void put_text(json_object *object, const char *name, const char *text)
 	json_object_object_add(object, name, json_object_new_string(text));
 }
 
-static STACK_OF(X509) *read_chain(const char *pem, size_t length)
+/* NULL, with an answer that says what is wrong. */
+static STACK_OF(X509) *read_chain(const char *pem, size_t length, const char *expected, json_object **answer)
 {
 	STACK_OF(X509) *chain = sk_X509_new_null();
 	BIO *bio = BIO_new_mem_buf(pem, length);
 	X509 *certificate;
+	unsigned long error;
 
 	if (!chain || !bio)
 		log_fatal("out of memory");
@@ -51,9 +53,20 @@ static STACK_OF(X509) *read_chain(const char *pem, size_t length)
 		if (!sk_X509_push(chain, certificate))
 			log_fatal("out of memory");
 	}
+	error = ERR_peek_last_error();
 	ERR_clear_error();
 	BIO_free(bio);
-	return chain;
+	if (sk_X509_num(chain) == CHAIN_MAX)
+		*answer = failed("too many certificates; expected fewer than %d", CHAIN_MAX);
+	else if (ERR_GET_REASON(error) != PEM_R_NO_START_LINE)
+		*answer = failed("certificate %d is damaged (%s)", sk_X509_num(chain) + 1,
+				 ERR_reason_error_string(error));
+	else if (sk_X509_num(chain) == 0)
+		*answer = failed("no certificate; expected PEM (-----BEGIN CERTIFICATE-----), %s", expected);
+	else
+		return chain;
+	sk_X509_pop_free(chain, X509_free);
+	return NULL;
 }
 
 /* ---- verify ---- */
@@ -151,11 +164,13 @@ json_object *inspect_chain(const struct config *config, const char *name_of_serv
 		return failed("service \"%s\" verifies nobody: it asks clients for no certificate "
 			      "(client_certificate = none)",
 			      service->name);
-	chain = read_chain(pem, length);
-	if (sk_X509_num(chain) == 0)
-		answer = failed("no certificate; expected PEM (-----BEGIN CERTIFICATE-----), the peer's own first");
-	else
-		answer = explain(service, name, chain);
+	if (*name && service->role == KTLSD_SERVER)
+		return failed("service \"%s\" verifies clients, and those need no name of their own; expected none",
+			      service->name);
+	chain = read_chain(pem, length, "the peer's own first", &answer);
+	if (!chain)
+		return answer;
+	answer = explain(service, name, chain);
 	sk_X509_pop_free(chain, X509_free);
 	return answer;
 }
@@ -295,12 +310,10 @@ json_object *inspect_revocation(const struct config *config, const char *serial,
 
 	if (*serial)
 		return find_serial(config, serial);
-	chain = read_chain(pem, length);
-	if (sk_X509_num(chain) == 0)
-		answer = failed(
-			"no certificate; expected PEM (-----BEGIN CERTIFICATE-----), its intermediates behind it");
-	else
-		answer = find_certificate(config, chain);
+	chain = read_chain(pem, length, "its intermediates behind it", &answer);
+	if (!chain)
+		return answer;
+	answer = find_certificate(config, chain);
 	sk_X509_pop_free(chain, X509_free);
 	return answer;
 }
