@@ -544,7 +544,10 @@ bool verify_is_dns_name(const char *name)
 	return !is_address(name) && !is_uri(name) && !strchr(name, '@');
 }
 
-/* Whatever a caller gives as a name goes into a log. A leading dot would stand for every subdomain in OpenSSL. */
+/*
+ * Whatever a caller gives as a name goes into a log. A leading dot would stand for every subdomain in OpenSSL, and a
+ * star be the wildcard itself.
+ */
 static bool is_sane(const char *name)
 {
 	const char *c;
@@ -606,7 +609,7 @@ static bool check_name(struct verification *v, X509 *leaf, const char *name)
 		return fail(
 			v, X509_V_ERR_HOSTNAME_MISMATCH, "name",
 			"what the caller gave as the server's name can be no name; expected printable characters without "
-			"spaces, and no dot in front");
+			"spaces, and no dot or star in front");
 	if (!carries_name(leaf, name))
 		return fail(
 			v, mismatch_of(name), "name",
