@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * serve SERVICE: takes one connection, hands it to the agent, prints all that the result says, one "result: NAME = VALUE"
- * a line, greets and ends the stream in order. For scripts.
+ * serve SERVICE [COUNT]: takes COUNT connections (default: one), one after the other; hands each to the agent, prints all that
+ * the result says, one "result: NAME = VALUE" a line, greets and ends the stream in order. For scripts.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,30 +81,46 @@ static void print_result(const struct ktlsd_result *result)
 	if (result->channel_binding)
 		print_hex("channel_binding", result->channel_binding, 32);
 	print_peer(result);
+	puts("result: over");
+	fflush(stdout);
+}
+
+static void greet(struct ktlsd *agent, int fd, const struct ktlsd_result *result)
+{
+	struct ktlsd_stream *stream;
+
+	must(ktlsd_stream_new(&stream, fd, agent, result) == 0);
+	must(ktlsd_stream_send(stream, "hello\n", 6, 0) == 6 && ktlsd_stream_shutdown(stream) == 0);
+	while (ktlsd_stream_recv(stream, (char[512]){0}, 512, 0) > 0)
+		;
+	ktlsd_stream_free(stream);
+}
+
+static void serve(struct ktlsd *agent, int fd, const char *service)
+{
+	struct ktlsd_handoff *handoff = ktlsd_get_handoff(agent);
+	struct ktlsd_result *result;
+
+	must(fd >= 0);
+	ktlsd_prep_server(handoff, fd, service);
+	handoff->want |= KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
+	must(ktlsd_submit(agent) == 1 && ktlsd_wait_result(agent, &result, PATIENCE_MS) == 0);
+	print_result(result);
+	if (result->error == 0)
+		greet(agent, fd, result);
+	ktlsd_result_seen(agent);
+	close(fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct ktlsd_handoff *handoff;
-	struct ktlsd_stream *stream;
-	struct ktlsd_result *result;
+	int listener, count = argc > 2 ? atoi(argv[2]) : 1;
 	struct ktlsd *agent;
-	int fd;
 
-	must(argc == 2 && ktlsd_open(&agent, NULL) == 0);
-	fd = accept(listen_somewhere(), NULL, NULL);
-	handoff = ktlsd_get_handoff(agent);
-	ktlsd_prep_server(handoff, fd, argv[1]);
-	handoff->want |= KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING;
-	must(ktlsd_submit(agent) == 1 && ktlsd_wait_result(agent, &result, PATIENCE_MS) == 0);
-	print_result(result);
-	if (result->error == 0) {
-		must(ktlsd_stream_new(&stream, fd, agent, result) == 0);
-		must(ktlsd_stream_send(stream, "hello\n", 6, 0) == 6 && ktlsd_stream_shutdown(stream) == 0);
-		while (ktlsd_stream_recv(stream, (char[512]){0}, 512, 0) > 0)
-			;
-		ktlsd_stream_free(stream);
-	}
+	must(argc >= 2 && ktlsd_open(&agent, NULL) == 0);
+	listener = listen_somewhere();
+	while (count-- > 0)
+		serve(agent, accept(listener, NULL, NULL), argv[1]);
 	ktlsd_close(agent);
 	return 0;
 }
