@@ -17,6 +17,9 @@ $(server_service rsa server-rsa)
 
 $(server_service one-group server-rsa)
 groups = P-384
+
+$(server_service hasty)
+timeout = 1
 END
 
 # by name: options of s_client; whose certificate; how it signs; the name in the result
@@ -152,4 +155,12 @@ else
 	done
 fi
 check "without it records are large" [ "$(largest_record -tls1_3)" -gt 16384 ]
+
+# A deadline counts from when the handshake begins, however long the agent has slept.
+late_client() {
+	sleep 1.5
+	s_client
+}
+says "a client that comes after a silence longer than the time for a handshake" '^result: error = none' '^hello$' -- \
+	through hasty late_client
 finish

@@ -109,15 +109,21 @@ static void call(const struct io_uring_cqe *cqe)
 		completion->complete(completion, cqe->user_data & RING_OPERATION_MASK, cqe->res, cqe->flags);
 }
 
-void ring_turn(struct io_uring *ring, int timeout_ms)
+void ring_wait(struct io_uring *ring, int timeout_ms)
 {
 	struct __kernel_timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000LL};
 	struct io_uring_cqe *cqe;
 	int error = io_uring_submit_and_wait_timeout(ring, &cqe, 1, timeout_ms < 0 ? NULL : &timeout, NULL);
-	unsigned int head, count = 0;
 
 	if (error < 0 && error != -ETIME && error != -EINTR && error != -EBUSY && error != -EAGAIN)
 		log_fatal("io_uring_enter: %s", strerror(-error));
+}
+
+void ring_complete(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned int head, count = 0;
+
 	/* What a completion submits may complete at once and be seen in the same turn; the batch is what is there now. */
 	io_uring_for_each_cqe(ring, head, cqe) {
 		call(cqe);

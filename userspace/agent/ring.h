@@ -61,7 +61,10 @@ void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
 /* Cancels whatever waits on the descriptor. */
 void ring_cancel(struct io_uring *ring, int fd);
 
-/* Submits, waits for completions up to timeout_ms (-1: for ever), calls them. */
-void ring_turn(struct io_uring *ring, int timeout_ms);
+/* Submits, and waits for completions up to timeout_ms (-1: for ever). */
+void ring_wait(struct io_uring *ring, int timeout_ms);
+
+/* Calls those that are there. */
+void ring_complete(struct io_uring *ring);
 
 #endif

@@ -89,8 +89,9 @@ static void one_turn(struct worker *worker, int timeout_ms)
 {
 	const struct door *const *door;
 
-	ring_turn(&worker->ring, timeout_ms);
-	worker->now = clock_ms();
+	ring_wait(&worker->ring, timeout_ms);
+	worker->now = clock_ms(); /* a handshake that begins now must not end by the clock of before the wait */
+	ring_complete(&worker->ring);
 	if (worker->now >= worker->next_sweep)
 		sweep(worker);
 	for (door = doors; *door; door++) {
