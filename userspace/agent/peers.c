@@ -22,7 +22,17 @@ struct peers {
 
 /* ---- the form in which identities are compared ---- */
 
-/* A star stands for the first label as a whole, or the entry would never match anything. */
+/* What identity_names() leaves out would never match anything. */
+static bool plain(char *value)
+{
+	for (; *value; value++) {
+		if (*value <= ' ' || *value > '~' || *value == ',')
+			return false;
+	}
+	return true;
+}
+
+/* Nor would a star that does not stand for the first label as a whole. */
 static bool dns_name(char *value)
 {
 	const char *star = strrchr(value, '*');
@@ -30,7 +40,7 @@ static bool dns_name(char *value)
 
 	for (c = value; *c; c++)
 		*c = tolower((unsigned char)*c);
-	return !star || (star == value && star[1] == '.' && star[2]);
+	return plain(value) && (!star || (star == value && star[1] == '.' && star[2]));
 }
 
 static bool as_it_is(char *value)
@@ -66,7 +76,7 @@ static const struct {
 	const char *kind;
 	bool (*normalize)(char *value);
 } kinds[] = {
-	{"DNS", dns_name},     {"IP", address},	     {"URI", as_it_is},	      {"email", as_it_is},
+	{"DNS", dns_name},     {"IP", address},	     {"URI", plain},	      {"email", plain},
 	{"subject", as_it_is}, {"issuer", as_it_is}, {"sha256", fingerprint}, {"key-sha256", fingerprint},
 };
 
