@@ -38,7 +38,7 @@ struct loading {
 /* ---- loading ---- */
 
 /* A list for some reasons, some certificates or changes since another list needs what we don't do (RFC 5280 §5.2). */
-static const char *unsupported(const X509_CRL *crl)
+static bool find_unsupported(const X509_CRL *crl, char oid[80])
 {
 	int i;
 
@@ -46,9 +46,9 @@ static const char *unsupported(const X509_CRL *crl)
 		X509_EXTENSION *extension = X509_CRL_get_ext(crl, i);
 
 		if (X509_EXTENSION_get_critical(extension))
-			return OBJ_nid2sn(OBJ_obj2nid(X509_EXTENSION_get_object(extension)));
+			return OBJ_obj2txt(oid, 80, X509_EXTENSION_get_object(extension), 0) > 0;
 	}
-	return NULL;
+	return false;
 }
 
 static bool signed_by(struct crl *crl, X509 *issuer)
@@ -109,8 +109,7 @@ static void sort_entries(X509_CRL *crl)
 static void add(struct loading *loading, const char *file, X509_CRL *x509)
 {
 	struct crls *crls = loading->crls;
-	const char *extension = unsupported(x509);
-	char issuer[256];
+	char issuer[256], extension[80];
 	struct crl *crl;
 
 	crls->item = reallocarray(crls->item, crls->count + 1, sizeof(*crls->item));
@@ -125,7 +124,7 @@ static void add(struct loading *loading, const char *file, X509_CRL *x509)
 		crl->next_update = moment_of(X509_CRL_get0_nextUpdate(x509));
 	sort_entries(x509);
 	identity_text(X509_CRL_get_issuer(x509), issuer, sizeof(issuer));
-	if (extension)
+	if (find_unsupported(x509, extension))
 		complain(
 			loading->complaints, loading->setting->line,
 			"%s: the CRL of %s has the critical extension %s; expected a complete list of its issuer's own "
