@@ -150,7 +150,7 @@ ask() {
 	ktlsctl cert verify "$@" >"$dir/verify.log" 2>&1
 	while read -r first second value; do
 		case $first in
-		failed) said_why=$value ;;
+		failed) said_why=${value#list  } ;; # "allow list" is two words
 		accepted) said_why='' ;;
 		accepted,) said_why='' said_name=$value ;;
 		esac
