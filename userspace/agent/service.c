@@ -255,12 +255,21 @@ static unsigned int *resolve(const struct setting_list *list, bool (*find)(const
 	return ids;
 }
 
+/* The system's bundle, where there is one: update-ca-certificates renews it. */
+static void note_system(struct service *service)
+{
+	if (access(X509_get_default_cert_file(), F_OK) == 0)
+		source_add(&service->sources, X509_get_default_cert_file());
+}
+
 static void note_list(struct service *service, const struct setting_list *list)
 {
 	const struct setting *setting;
 
 	TAILQ_FOREACH(setting, list, next) {
-		if (strcmp(setting->text, TRUST_SYSTEM) != 0)
+		if (strcmp(setting->text, TRUST_SYSTEM) == 0)
+			note_system(service);
+		else
 			source_add(&service->sources, setting->text);
 	}
 }
@@ -275,6 +284,8 @@ static void note_sources(struct service *service)
 		if (certificate->key.text)
 			source_add(&service->sources, certificate->key.text);
 	}
+	if (service->settings->role == KTLSD_CLIENT && TAILQ_EMPTY(&service->settings->ca))
+		note_system(service);
 	note_list(service, &service->settings->ca);
 	note_list(service, &service->settings->crl);
 	note_list(service, &service->settings->allow_peers_files);
