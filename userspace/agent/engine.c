@@ -351,7 +351,7 @@ bool engine_refuse(struct engine *engine)
 	const uint8_t record[] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, alert};
 
 	engine->alert_sent = alert;
-	if (SSL_version(engine->ssl) == TLS1_3_VERSION)
+	if (SSL_version(engine->ssl) == TLS1_3_VERSION || !SSL_is_server(engine->ssl))
 		return false;
 	/* In the place of the flight with our ChangeCipherSpec. An output that held that has room for this. */
 	memcpy(engine->output, record, sizeof(record));

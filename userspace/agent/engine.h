@@ -86,8 +86,8 @@ struct ocsp_question engine_question(struct engine *engine);
 enum engine_status engine_decide(struct engine *engine, const struct ocsp_verdict *verdict, unsigned int tickets);
 
 /*
- * After ENGINE_REFUSED. True: output ends in the alert, as plaintext, because the peer has not seen our keys yet (TLS 1.2).
- * False: it has, and the alert has to be encrypted with them, behind what output has.
+ * After ENGINE_REFUSED. True: output ends in the alert, as plaintext, because the peer has not seen our keys yet (TLS 1.2,
+ * server role). False: it has, and the alert has to be encrypted with them, behind what output has.
  */
 bool engine_refuse(struct engine *engine);
 
