@@ -45,8 +45,10 @@ static bool find_unsupported(const X509_CRL *crl, char oid[80])
 	for (i = 0; i < X509_CRL_get_ext_count(crl); i++) {
 		X509_EXTENSION *extension = X509_CRL_get_ext(crl, i);
 
-		if (X509_EXTENSION_get_critical(extension))
-			return OBJ_obj2txt(oid, 80, X509_EXTENSION_get_object(extension), 0) > 0;
+		if (!X509_EXTENSION_get_critical(extension))
+			continue;
+		OBJ_obj2txt(oid, 80, X509_EXTENSION_get_object(extension), 0);
+		return true;
 	}
 	return false;
 }
