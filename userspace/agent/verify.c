@@ -313,6 +313,9 @@ static bool explain_missing_issuer(struct verification *v, int error, const char
 	char issuer[160];
 
 	issuer_of(certificate, issuer);
+	if (X509_get_extension_flags(certificate) & EXFLAG_INVALID)
+		return fail(v, error, "chain",
+			    "%s: no issuer can be found: its extensions are damaged, or one is there twice", which);
 	if (has_authority_named(v->policy->trust, X509_get_issuer_name(certificate)))
 		return fail(
 			v, error, "chain",
