@@ -165,7 +165,8 @@ static void subjects(const struct authority *issuer)
 	must(X509_set_subject_name(leaf, none) == 1);
 	X509_NAME_free(none);
 	write_leaf("no-subject", leaf, issuer);
-	leaf = begin("x", issuer, key); /* without a purpose: the refusal names it */
+	leaf = begin("x", issuer, key);
+	extend(leaf, NID_ext_key_usage, "codeSigning"); /* the refusal names it */
 	X509_NAME_delete_entry(X509_get_subject_name(leaf), 0);
 	must(X509_NAME_add_entry_by_txt(X509_get_subject_name(leaf), "CN", MBSTRING_UTF8, (const uint8_t *)escapes,
 					sizeof(escapes) - 1, -1, 0) == 1);
