@@ -106,11 +106,12 @@ static struct peer_entry *add(struct peer_entry **entries, size_t *count, size_t
 	return &(*entries)[(*count)++];
 }
 
+/* A blank behind a backslash is the subject's own (RFC 2253 §2.4). */
 static char *trim(char *text)
 {
 	char *end = text + strlen(text);
 
-	while (end > text && isspace((unsigned char)end[-1]))
+	while (end > text && isspace((unsigned char)end[-1]) && !(end - 1 > text && end[-2] == '\\'))
 		*--end = '\0';
 	return text + strspn(text, " \t");
 }
@@ -219,6 +220,8 @@ static void sort(struct peer_entry *entries, size_t count, const char *star, con
 {
 	size_t i;
 
+	if (count == 0)
+		return;
 	qsort(entries, count, sizeof(*entries), compare);
 	for (i = 1; i < count; i++) {
 		if (compare(&entries[i - 1], &entries[i]) == 0)
