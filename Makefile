@@ -135,7 +135,7 @@ soak:
 # The parsers, and the engine, under random input with sanitizers, FUZZ_SECONDS each.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_TARGETS := message settings token records engine ocsp
+FUZZ_TARGETS := message settings token records engine ocsp certificate
 FUZZ_OBJECTS := $(filter-out %/agent/main.o,$(call objects,userspace/agent/*.c)) $(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
 
 fuzz:
