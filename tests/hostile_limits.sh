@@ -16,7 +16,7 @@ cases many 5000 1000
 stop
 
 start 'workers = 4'
-cases many 1500 0
+cases many 3000 0
 
 # with_descriptors N COMMAND...
 with_descriptors() {
