@@ -20,6 +20,7 @@
 #include "../../userspace/agent/inspect.h"
 #include "../../userspace/agent/log.h"
 #include "../../userspace/agent/peer.h"
+#include "../../userspace/agent/revocation.h"
 #include "fuzz.h"
 
 #define SIGN 1
@@ -246,7 +247,7 @@ static void verify(const struct service *service, const char *name, STACK_OF(X50
 {
 	struct verification verification = {0};
 	X509_STORE_CTX *store = X509_STORE_CTX_new();
-	uint8_t note[VERIFY_NOTE_MAX];
+	uint8_t note[REVOCATION_NOTE_MAX];
 	X509 *first = sk_X509_value(chain, 0);
 	bool good;
 
@@ -254,7 +255,7 @@ static void verify(const struct service *service, const char *name, STACK_OF(X50
 	good = verify_chain(&service->policy, store, service->role == KTLSD_CLIENT ? name : NULL, &verification);
 	must_be_explained(good, &verification);
 	if (good) {
-		size_t length = verify_note(&service->policy, X509_STORE_CTX_get0_chain(store), note);
+		size_t length = revocation_note(&service->policy, X509_STORE_CTX_get0_chain(store), note);
 
 		if (!verify_again(&service->policy, first, note, length, &verification))
 			abort();

@@ -11,6 +11,7 @@
 #include "context.h"
 #include "engine.h"
 #include "log.h"
+#include "revocation.h"
 #include "staple.h"
 #include "ticket.h"
 
@@ -182,7 +183,8 @@ static void digest_texts(EVP_MD_CTX *digest, const struct setting_list *list)
 static void digest_policy(EVP_MD_CTX *policy, const struct service_settings *service,
 			  const struct certificate *certificates, size_t count)
 {
-	uint32_t numbers[] = {service->role,
+	uint32_t numbers[] = {REVOCATION_NOTE_FORM,
+			      service->role,
 			      service->client_certificate,
 			      service->min_version,
 			      service->max_version,

@@ -10,8 +10,8 @@
 
 #include "certificate.h"
 #include "complaint.h"
+#include "policy.h"
 #include "settings.h"
-#include "verify.h"
 
 enum { CONTEXT_ECDSA, CONTEXT_RSA, CONTEXT_EDDSA, CONTEXT_KINDS };
 

@@ -215,7 +215,7 @@ void crls_free(struct crls *crls)
 
 /* ---- looking up ---- */
 
-static void say_revoked(const struct crl *crl, const X509_REVOKED *entry, struct revocation *answer)
+static void say_revoked(const struct crl *crl, const X509_REVOKED *entry, struct listing *answer)
 {
 	ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
 	char when[MOMENT_TEXT], of[MOMENT_TEXT], why[64] = "";
@@ -223,7 +223,7 @@ static void say_revoked(const struct crl *crl, const X509_REVOKED *entry, struct
 
 	if (number >= 0 && number <= 10)
 		snprintf(why, sizeof(why), " (%s)", OCSP_crl_reason_str(number));
-	answer->status = REVOCATION_REVOKED;
+	answer->status = LISTED_REVOKED;
 	answer->error = X509_V_ERR_CERT_REVOKED;
 	snprintf(answer->text, sizeof(answer->text), "revoked %s%s, says %.160s of %s",
 		 moment_text(moment_of(X509_REVOKED_get0_revocationDate(entry)), when), why, crl->file,
@@ -231,11 +231,11 @@ static void say_revoked(const struct crl *crl, const X509_REVOKED *entry, struct
 	ASN1_ENUMERATED_free(reason);
 }
 
-static void say_unknown(struct revocation *answer, int error, const char *format, ...)
+static void say_unknown(struct listing *answer, int error, const char *format, ...)
 {
 	va_list arguments;
 
-	answer->status = REVOCATION_UNKNOWN;
+	answer->status = LISTED_UNKNOWN;
 	answer->error = error;
 	va_start(arguments, format);
 	vsnprintf(answer->text, sizeof(answer->text), format, arguments);
@@ -266,7 +266,7 @@ static bool bears_name(const struct crls *crls, const X509_NAME *name)
 	return false;
 }
 
-static void judge_age(const struct crl *crl, const struct crl_rules *rules, struct revocation *answer)
+static void judge_age(const struct crl *crl, const struct crl_rules *rules, struct listing *answer)
 {
 	char text[MOMENT_TEXT], now[MOMENT_TEXT];
 
@@ -282,7 +282,7 @@ static void judge_age(const struct crl *crl, const struct crl_rules *rules, stru
 			    crl->file, moment_text(crl->next_update, text), moment_text(rules->now, now));
 }
 
-static bool says_revoked(const struct crl *crl, const ASN1_INTEGER *serial, struct revocation *answer)
+static bool says_revoked(const struct crl *crl, const ASN1_INTEGER *serial, struct listing *answer)
 {
 	X509_REVOKED *entry;
 
@@ -294,7 +294,7 @@ static bool says_revoked(const struct crl *crl, const ASN1_INTEGER *serial, stru
 }
 
 void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *serial, X509 *issuer,
-		  const struct crl_rules *rules, struct revocation *answer)
+		  const struct crl_rules *rules, struct listing *answer)
 {
 	struct crl *crl = NULL, *newest = NULL;
 	char text[160], when[MOMENT_TEXT];
@@ -309,7 +309,7 @@ void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *
 	if (newest && says_revoked(newest, serial, answer)) /* however old it is */
 		return;
 	if (newest) {
-		answer->status = REVOCATION_GOOD;
+		answer->status = LISTED_GOOD;
 		snprintf(answer->text, sizeof(answer->text), "not revoked, says %.160s of %s", newest->file,
 			 moment_text(newest->this_update, when));
 		judge_age(newest, rules, answer);
@@ -327,9 +327,9 @@ void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *
 }
 
 void crls_find(const struct crls *crls, const ASN1_INTEGER *serial,
-	       void (*found)(void *argument, const X509_NAME *issuer, const struct revocation *answer), void *argument)
+	       void (*found)(void *argument, const X509_NAME *issuer, const struct listing *answer), void *argument)
 {
-	struct revocation answer;
+	struct listing answer;
 	size_t i;
 
 	for (i = 0; i < crls->count; i++) {

@@ -11,10 +11,22 @@
 #include <openssl/x509.h>
 
 #include "complaint.h"
-#include "revocation.h"
 #include "settings.h"
 
 struct crls;
+
+enum listed {
+	LISTED_GOOD,
+	LISTED_REVOKED,
+	LISTED_UNKNOWN, /* no list can say */
+};
+
+/* What lists say of a certificate. */
+struct listing {
+	enum listed status;
+	int error;	/* X509_V_ERR_*, unless it is good */
+	char text[320]; /* who says so, or why nobody can */
+};
 
 /* The lists in files (PEM or DER) and folders. authorities: whoever's list is bad is found out at once. NULL with complaints. */
 struct crls *crls_load(const struct setting_list *paths, const STACK_OF(X509) *authorities,
@@ -32,10 +44,10 @@ struct crl_rules {
  * whose list has been found good before, for who has only the name.
  */
 void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *serial, X509 *issuer,
-		  const struct crl_rules *rules, struct revocation *answer);
+		  const struct crl_rules *rules, struct listing *answer);
 
 /* All entries with this serial number, whoever issued it. */
 void crls_find(const struct crls *crls, const ASN1_INTEGER *serial,
-	       void (*found)(void *argument, const X509_NAME *issuer, const struct revocation *answer), void *argument);
+	       void (*found)(void *argument, const X509_NAME *issuer, const struct listing *answer), void *argument);
 
 #endif

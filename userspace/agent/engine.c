@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "log.h"
+#include "revocation.h"
 
 #define CHANNEL_BINDING_LABEL "EXPORTER-Channel-Binding" /* RFC 9266 §4.2 */
 
@@ -164,8 +165,8 @@ bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *ses
 
 void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *session)
 {
-	uint8_t note[VERIFY_NOTE_MAX];
-	size_t length = verify_note(policy, SSL_get0_verified_chain(ssl), note);
+	uint8_t note[REVOCATION_NOTE_MAX];
+	size_t length = revocation_note(policy, SSL_get0_verified_chain(ssl), note);
 
 	if (length > 0)
 		SSL_SESSION_set1_ticket_appdata(session, note, length);

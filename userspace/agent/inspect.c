@@ -17,7 +17,7 @@
 
 #define CHAIN_MAX 200 /* certificates that are looked at */
 #define VERDICTS_SHOWN 16
-#define WORDS_MAX 512
+#define WORDS_MAX 2048
 
 static json_object *failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -195,11 +195,11 @@ static void add_finding(const struct findings *findings, const char *issuer, con
 	json_object_array_add(findings->list, object);
 }
 
-static void add_listed(void *findings, const X509_NAME *issuer, const struct revocation *revocation)
+static void add_listed(void *findings, const X509_NAME *issuer, const struct listing *listing)
 {
 	char text[256];
 
-	add_finding(findings, identity_text(issuer, text, sizeof(text)) ? text : NULL, "revoked", revocation->text);
+	add_finding(findings, identity_text(issuer, text, sizeof(text)) ? text : NULL, "revoked", listing->text);
 }
 
 static ASN1_INTEGER *read_serial(const char *text)
@@ -261,12 +261,15 @@ static json_object *find_serial(const struct config *config, const char *text)
 	return answer_with(findings.list, "no list revokes this number, and no responder was asked about it lately");
 }
 
-/* Of the steps, the last about revocation has the words. */
-static void keep_words(void *words, enum verify_verdict verdict, const char *step, const char *text)
+/* What the steps about revocation say, one behind the other. */
+static void keep_words(void *argument, enum verify_verdict verdict, const char *step, const char *text)
 {
+	char *words = argument;
+	size_t used = strlen(words);
+
 	(void)verdict;
 	if (strcmp(step, "revocation") == 0)
-		snprintf(words, WORDS_MAX, "%s", text);
+		snprintf(words + used, WORDS_MAX - used, "%s%s", used ? "; " : "", text);
 }
 
 static bool find_in_service(struct findings *findings, const struct service *service, STACK_OF(X509) *chain)

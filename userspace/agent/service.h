@@ -16,9 +16,9 @@
 #include "complaint.h"
 #include "context.h"
 #include "expiry.h"
+#include "policy.h"
 #include "settings.h"
 #include "source.h"
-#include "verify.h"
 
 struct service_usage {
 	_Atomic unsigned int holders; /* services that share it */

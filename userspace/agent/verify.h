@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whether a peer is who it has to be. X.509 is OpenSSL's (RFC 5280 §6: signatures, validity, constraints, key usage, names,
- * strength); what a service demands beyond that, and the words for all of it, are here. Handshakes, resumptions and "ktlsctl
- * cert verify" go through the same functions. No I/O: what is not known here is left to be asked (REVOCATION_PENDING).
+ * strength); what a service demands beyond that is here, in revocation.h, and the words for all of it in explain.h. Handshakes, resumptions and "ktlsctl
+ * cert verify" go through the same functions. No I/O: what is not known here is left to be asked (pending).
  *
  * In this order, and the first that fails ends it: chain, purposes, name, allow list, revocation.
  */
@@ -14,32 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "complaint.h"
 #include "ocsp.h"
-#include "peers.h"
-#include "revocation.h"
-#include "settings.h"
-#include "trust.h"
-
-/* What a service demands of its peers; immutable. */
-struct policy {
-	unsigned int role;		 /* ours, enum ktlsd_role */
-	struct trust *trust;		 /* NULL: nobody is verified */
-	STACK_OF(ASN1_OBJECT) *purposes; /* besides serverAuth or clientAuth */
-	STACK_OF(ASN1_OBJECT) *policies; /* of which the chain has to be valid for one */
-	struct peers *peers;		 /* NULL: whoever verifies */
-	unsigned int max_depth, leeway;
-	bool any_purpose;
-	bool without_signature; /* a server's key need not sign: RSA key transport */
-	bool crl_leaf_only, crl_expired_will_do, unknown_will_do;
-	enum ocsp_use ocsp;
-	struct ocsp_settings ocsp_settings;
-	char *ocsp_responder; /* what ocsp_settings has */
-};
-
-/* False with complaints; policy_clear() is due either way. */
-bool policy_build(struct policy *policy, const struct service_settings *settings, struct complaints *complaints);
-void policy_clear(struct policy *policy);
+#include "policy.h"
 
 enum verify_verdict { VERIFY_PASSED, VERIFY_FAILED, VERIFY_SKIPPED };
 
@@ -75,11 +51,9 @@ bool verify_chain(const struct policy *policy, X509_STORE_CTX *store, const char
 bool verify_rest(const struct policy *policy, const STACK_OF(X509) *chain, struct verification *verification);
 
 /*
- * What may have changed since a full handshake: time, allow list, revocation. The certificate is there, and of the rest of its
- * chain a note, which verify_note() made then; its length, 0 if nobody was verified.
+ * What may have changed since a full handshake: time, allow list, revocation. The certificate is there, and of its chain the note
+ * that revocation_note() made then.
  */
-#define VERIFY_NOTE_MAX 2048
-size_t verify_note(const struct policy *policy, const STACK_OF(X509) *chain, uint8_t note[VERIFY_NOTE_MAX]);
 bool verify_again(const struct policy *policy, X509 *certificate, const uint8_t *note, size_t length,
 		  struct verification *verification);
 
