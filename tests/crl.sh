@@ -53,14 +53,8 @@ pki crl "$dir/twin" || bail_out "pki crl"
 
 now=$dir/now
 changing="crl = $dir/changing.pem"
-configuration() {
-	while IFS='|' read -r what keys; do
-		server_service "server$what"
-		printf 'client_certificate = require\n%b\n' "$keys"
-		case $keys in *ca\ =*) ;; *) echo "ca = $pki/ca.pem" ;; esac
-		client_service "client$what"
-		echo "$keys" | sed '/^ca =/d; s/\\n/\n/g'
-	done <<-END
+services() {
+	cat <<-END
 		-files|crl = $dir/root.der, $now/intermediate.pem
 		-folder|crl = $dir/folder
 		-all|crl = $dir/all.pem, $now/sub.pem
@@ -81,18 +75,29 @@ configuration() {
 	END
 }
 
+which=. # of them are configured
+configuration() {
+	services | grep -- "$which" | while IFS='|' read -r what keys; do
+		server_service "server$what"
+		printf 'client_certificate = require\n%b\n' "$keys"
+		case $keys in *ca\ =*) ;; *) echo "ca = $pki/ca.pem" ;; esac
+		client_service "client$what"
+		echo "$keys" | sed '/^ca =/d; s/\\n/\n/g'
+	done
+}
+
 configuration >"$dir/services"
 start_agent <"$dir/services"
 
-stamp='20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9:]{8}Z'
+stamp='20[0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z'
 versions='3 2'
 rows <<END
 server-files     good    yes
 client-files     good    yes
-server-files     gone    certificate_revoked certificate 0 of the peer's chain \(CN=gone,O=ktlsd development\): revoked $stamp \(keyCompromise\), says $now/intermediate.pem of $stamp
-client-files     gone    certificate_revoked certificate 0 of the peer's chain \(CN=gone,O=ktlsd development\): revoked $stamp \(keyCompromise\), says $now/intermediate.pem of $stamp
-server-all       of-bad  certificate_revoked certificate 1 of the peer's chain \(CN=bad,O=ktlsd development\): revoked $stamp \(cACompromise\), says $dir/all.pem
-client-all       of-bad  certificate_revoked certificate 1 of the peer's chain \(CN=bad,O=ktlsd development\): revoked
+server-files     gone    certificate_revoked certificate 0 of the peer's chain (CN=gone,O=ktlsd development): revoked $stamp (keyCompromise), says $now/intermediate.pem of $stamp
+client-files     gone    certificate_revoked certificate 0 of the peer's chain (CN=gone,O=ktlsd development): revoked $stamp (keyCompromise), says $now/intermediate.pem of $stamp
+server-all       of-bad  certificate_revoked certificate 1 of the peer's chain (CN=bad,O=ktlsd development): revoked $stamp (cACompromise), says $dir/all.pem
+client-all       of-bad  certificate_revoked certificate 1 of the peer's chain (CN=bad,O=ktlsd development): revoked
 END
 versions=3
 rows <<END
@@ -101,19 +106,19 @@ server-folder    gone    certificate_revoked says $dir/folder/b.crl
 server-all       of-sub  yes
 server-files     of-root yes
 # of one issuer there is none
-server-all       of-silent decrypt_error  certificate 0 .*there is a CRL in the name of CN=silent,.*cRLSign
-server-files     of-sub  unknown_ca    certificate 0 .*there is no CRL of CN=sub,O=ktlsd development: add it to the service's crl
-client-files     of-sub  unknown_ca    certificate 0 .*there is no CRL of CN=sub,O=ktlsd development: add it to the service's crl
-server-chain     good    unknown_ca    certificate 1 .*there is no CRL of CN=ktlsd development root
-server-chain     gone    certificate_revoked certificate 0 .*: revoked
+server-all       of-silent decrypt_error  certificate 0 *there is a CRL in the name of CN=silent,*cRLSign
+server-files     of-sub  unknown_ca    certificate 0 *there is no CRL of CN=sub,O=ktlsd development: add it to the service's crl
+client-files     of-sub  unknown_ca    certificate 0 *there is no CRL of CN=sub,O=ktlsd development: add it to the service's crl
+server-chain     good    unknown_ca    certificate 1 *there is no CRL of CN=ktlsd development root
+server-chain     gone    certificate_revoked certificate 0 *: revoked
 server-leaf      good    yes
-server-leaf      gone    certificate_revoked certificate 0 .*: revoked
+server-leaf      gone    certificate_revoked certificate 0 *: revoked
 server-leaf      of-sub  unknown_ca    there is no CRL of CN=sub
 server-soft      good    yes
 server-soft      of-sub  yes
 client-soft      of-sub  yes
-server-soft      gone    certificate_revoked certificate 0 .*: revoked
-server-soft      of-bad  certificate_revoked certificate 1 .*: revoked
+server-soft      gone    certificate_revoked certificate 0 *: revoked
+server-soft      of-bad  certificate_revoked certificate 1 *: revoked
 server-none      good    unknown_ca    there is no CRL of CN=ktlsd development intermediate
 server-none-soft good    yes
 # age
@@ -126,7 +131,7 @@ server-past-soft good    yes
 server-past-soft gone    certificate_revoked says $dir/past/intermediate.pem
 server-just-past good    certificate_expired has expired $stamp
 server-leeway    good    yes
-server-leeway    gone    certificate_revoked .
+server-leeway    gone    certificate_revoked *
 server-future    good    bad_certificate the CRL $dir/future/intermediate.pem is not valid before $stamp; the clock says $stamp
 server-both      good    yes
 server-both      gone    certificate_revoked says $now/intermediate.pem
@@ -135,7 +140,40 @@ server-twin      of-sub  decrypt_error there is a CRL in the name of CN=sub,O=kt
 server-twin      good    yes
 END
 
+# ---- ktlsctl revoked ----
+
+serial() {
+	openssl x509 -in "$pki/$1.pem" -noout -serial | cut -d= -f2
+}
+
+refused "revoked SERIAL: its status is 1 for a revoked one" ktlsctl revoked "$(serial gone)"
+says "and it says which services know that, and from where" \
+	"^service server-files: revoked $stamp \\(keyCompromise\\), says $now/intermediate.pem of $stamp \\(issuer CN=ktlsd development intermediate,O=ktlsd development\\)\$" \
+	'^service client-past: .*past/intermediate.pem' -- ktlsctl revoked "$(serial gone)"
+refused "in small letters, too" ktlsctl revoked "$(serial gone | tr A-F a-f)"
+check "revoked SERIAL: nobody has it" ktlsctl revoked "$(serial good)"
+says "and it says so" '^no list revokes this number, and no responder was asked about it lately$' -- ktlsctl revoked "$(serial good)"
+for serial in zz 12345678901234567890123456789012345678901234567890123456789012345 -5; do
+	refused "revoked $serial" ktlsctl revoked -- $serial
+	says "is no serial number" 'is no serial number; expected hexadecimal digits, at most 63' -- ktlsctl revoked -- $serial
+done
+refused "revoked FILE: a revoked one" ktlsctl revoked "$pki/gone.pem"
+check "revoked FILE: a good one" ktlsctl revoked "$pki/good.pem"
+says "what each service would say" '^service server-files: accepted: certificate 0 .*: not revoked, says .*now/intermediate.pem' \
+	'^service server-past: refused: .*has expired 2020-02-01' '^service server-past-too: accepted: .*: not revoked' \
+	'^service server-none: refused: .*there is no CRL of' -- ktlsctl revoked "$pki/good.pem"
+says "without its issuer" "^service server-files: refused: .*unable to get its issuer's certificate" -- \
+	ktlsctl revoked "$dir/leaf/good"
+sed 5d "$pki/good.pem" >"$dir/damaged"
+says "a damaged file" 'is damaged' -- ktlsctl revoked "$dir/leaf/good" "$dir/damaged"
+answers() {
+	ktlsctl revoked --json "$pki/good.pem" | jq '.answers | length'
+}
+check "as JSON" [ "$(answers)" -gt 10 ]
+
 # ---- what is refused when it is loaded ----
+
+which=-changing # a reload has only that to load
 
 # refused_list FILE WORDS: and the agent goes on with what it has.
 refused_list() {
@@ -173,38 +211,6 @@ refused_list "$dir/odd.pem" "CRL 1 is damaged or missing"
 refused_list "$pki/good.pem" "CRL 1 is damaged or missing"
 refused_list "$dir/nowhere" "can't be read: No such file or directory"
 row server-changing good yes
-
-# ---- ktlsctl revoked ----
-
-serial() {
-	openssl x509 -in "$pki/$1.pem" -noout -serial | cut -d= -f2
-}
-
-refused "revoked SERIAL: its status is 1 for a revoked one" ktlsctl revoked "$(serial gone)"
-says "and it says which services know that, and from where" \
-	"^service server-files: revoked $stamp \\(keyCompromise\\), says $now/intermediate.pem of $stamp \\(issuer CN=ktlsd development intermediate,O=ktlsd development\\)\$" \
-	'^service client-past: .*past/intermediate.pem' -- ktlsctl revoked "$(serial gone)"
-refused "in small letters, too" ktlsctl revoked "$(serial gone | tr A-F a-f)"
-check "revoked SERIAL: nobody has it" ktlsctl revoked "$(serial good)"
-says "and it says so" '^no list revokes this number, and no responder was asked about it lately$' -- ktlsctl revoked "$(serial good)"
-for serial in zz 12345678901234567890123456789012345678901234567890123456789012345 -5; do
-	refused "revoked $serial" ktlsctl revoked -- $serial
-	says "is no serial number" 'is no serial number; expected hexadecimal digits, at most 63' -- ktlsctl revoked -- $serial
-done
-refused "revoked FILE: a revoked one" ktlsctl revoked "$pki/gone.pem"
-check "revoked FILE: a good one" ktlsctl revoked "$pki/good.pem"
-says "what each service would say" '^service server-files: accepted: certificate 0 .*: not revoked, says .*now/intermediate.pem' \
-	'^service server-past: refused: .*has expired 2020-02-01' '^service server-past-too: accepted: .*: not revoked' \
-	'^service server-none: refused: .*there is no CRL of' -- \
-	ktlsctl revoked "$pki/good.pem"
-says "without its issuer" "^service server-files: refused: .*unable to get its issuer's certificate" -- \
-	ktlsctl revoked "$dir/leaf/good"
-sed 5d "$pki/good.pem" >"$dir/damaged"
-says "a damaged file" 'is damaged' -- ktlsctl revoked "$dir/leaf/good" "$dir/damaged"
-answers() {
-	ktlsctl revoked --json "$pki/good.pem" | jq '.answers | length'
-}
-check "as JSON" [ "$(answers)" -gt 10 ]
 
 # ---- sessions: a list that comes later counts for them, too ----
 

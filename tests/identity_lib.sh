@@ -109,7 +109,7 @@ take_result() {
 }
 
 client() {
-	timeout 20 openssl s_client -connect "127.0.0.1:$port" -cipher DEFAULT@SECLEVEL=0 -ign_eof "$@" >"$dir/client.log" 2>&1 </dev/null
+	timeout 20 openssl s_client -brief -connect "127.0.0.1:$port" -cipher DEFAULT@SECLEVEL=0 -ign_eof "$@" >"$dir/client.log" 2>&1 </dev/null
 }
 
 # comes VERSION SERVICE SHOWN [OPTION...]: a client to our server.
@@ -178,12 +178,30 @@ expect_yes() {
 	[ "$said_name" = "$1" ] || wrong "cert verify calls it '$said_name'"
 }
 
-# expect_no ALERT WORDS
+# client_heard ALERT: with blanks where its name has underlines.
+client_heard() {
+	heard=$1
+	while case $heard in *_*) ;; *) false ;; esac do
+		heard="${heard%%_*} ${heard#*_}"
+	done
+	while IFS= read -r line; do
+		case $line in
+		*"alert $heard:"*) return ;;
+		esac
+	done <"$dir/client.log"
+	false
+}
+
+# expect_no ALERT WORDS: a pattern of the shell's.
 expect_no() {
 	[ "$error" = EKEYREJECTED ] || wrong "error $error"
 	[ "$alert" = "$1" ] || wrong "alert $alert"
-	printf '%s\n' "$why" | grep -qE -- "$2" || wrong "other words"
-	[ "$role" = client ] || grep -q "alert $(echo "$1" | tr _ ' ')" "$dir/client.log" || wrong "the client has another alert"
+	# shellcheck disable=SC2254
+	case $why in
+	*$2*) ;;
+	*) wrong "other words" ;;
+	esac
+	[ "$role" = client ] || client_heard "$1" || wrong "the client has another alert"
 }
 
 role_of() {
@@ -193,16 +211,19 @@ role_of() {
 	esac
 }
 
-# row SERVICE SHOWN yes[/NAME] | row SERVICE SHOWN ALERT WORDS: a check for each version.
+# row SERVICE SHOWN yes[/NAME] | row SERVICE SHOWN ALERT WORDS: a check for each version. New processes are what it costs: it
+# begins as few as it can.
 row() {
 	role_of "$1"
+	said_of=''
 	for version in $versions; do
 		fault=''
 		case $role in
 		server) comes "$version" "$1" "$2" ;;
 		client) goes "$version" "$1" "$2" ;;
 		esac
-		ask "$1"
+		[ "$said_of" = "$1 $2" ] || ask "$1"
+		said_of="$1 $2"
 		case $3 in
 		yes) expect_yes "" ;;
 		yes/*) expect_yes "${3#yes/}" ;;
