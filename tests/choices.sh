@@ -159,8 +159,8 @@ check "without it records are large" [ "$(largest_record -tls1_3)" -gt 16384 ]
 # A deadline counts from when the handshake begins, however long the agent has slept.
 late_client() {
 	sleep 1.5
-	s_client
+	s_client "$@"
 }
 says "a client that comes after a silence longer than the time for a handshake" '^result: error = none' '^hello$' -- \
-	through hasty late_client
+	through hasty late_client -tls1_3
 finish

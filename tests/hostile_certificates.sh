@@ -104,7 +104,7 @@ for version in 3 2; do
 	done
 done
 grown=$(($(rss) - before))
-check "the agent has not grown by more than 4 MB ($grown kB)" [ $grown -lt 4096 ]
+check "the agent has not grown by more than 8 MB ($grown kB)" [ $grown -lt 8192 ]
 row server good yes
 row client good yes
 
