@@ -25,8 +25,8 @@ struct settings {
 	unsigned int connections;
 	unsigned int opening; /* idle: handshakes in flight meanwhile */
 	unsigned int threads;
-	unsigned int tickets, batch; /* floor */
-	const char *certificate, *key;
+	unsigned int tickets, batch;   /* floor */
+	const char *certificate, *key; /* the client's; floor: the server's */
 	uint64_t count;
 	double duration_s, warmup_s, timeout_s;
 	bool exclusive, json;

@@ -151,8 +151,9 @@ static const struct option_rule rules[] = {
 	{"timeout", "S", LOAD, set_seconds, FIELD(timeout_s), "for one connection, handshake to close (default: 10)"},
 	{"path", "PATH", LOAD, set_text, FIELD(path), "what to GET (default: /)"},
 	{"server-pid", "PID", LOAD, add_server, 0, "account for this process and its descendants; may be repeated"},
-	{"cert", "FILE", FLOOR, set_text, FIELD(certificate), "the server's certificate chain, PEM"},
-	{"key", "FILE", FLOOR, set_text, FIELD(key), "and its key, PEM"},
+	{"cert", "FILE", ALL, set_text, FIELD(certificate),
+	 "certificate chain, PEM: what the client shows a server that asks; floor: the server's"},
+	{"key", "FILE", ALL, set_text, FIELD(key), "and its key, PEM"},
 	{"tickets", "N", FLOOR, set_tickets, FIELD(tickets), "that the server issues (default: 2)"},
 	{"batch", "N", FLOOR, set_positive, FIELD(batch), "handshakes between two looks at the clock (default: 32)"},
 	{"exclusive", NULL, HANDSHAKE, set_flag, FIELD(exclusive),
@@ -247,6 +248,8 @@ static void check(const struct settings *settings, const struct mode *mode)
 		misused("this mode takes no target: ", settings->target_names[0]);
 	if (mode->bit == FLOOR && (!settings->certificate || !settings->key))
 		misused("--cert and --key are missing", "");
+	if (!settings->certificate != !settings->key)
+		misused("--cert and --key go together", "");
 	if (mode->bit != FLOOR && settings->target_count == 0)
 		misused("HOST:PORT is missing", "");
 	if (settings->exclusive && (settings->threads > 1 || sysconf(_SC_NPROCESSORS_ONLN) > 1))

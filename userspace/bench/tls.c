@@ -23,27 +23,36 @@ static SSL_CTX *new_context(const struct settings *settings, const SSL_METHOD *m
 	return context;
 }
 
-SSL_CTX *tls_client(const struct settings *settings)
-{
-	return new_context(settings, TLS_client_method());
-}
-
 static void must_be_readable(const char *file)
 {
 	if (access(file, R_OK) != 0)
 		err(1, "%s", file);
 }
 
-SSL_CTX *tls_server(const struct settings *settings)
+static void use_certificate(SSL_CTX *context, const struct settings *settings)
 {
-	SSL_CTX *context = new_context(settings, TLS_server_method());
-
 	must_be_readable(settings->certificate);
 	must_be_readable(settings->key);
 	if (SSL_CTX_use_certificate_chain_file(context, settings->certificate) != 1)
 		errx(1, "%s: %s", settings->certificate, ERR_reason_error_string(ERR_peek_last_error()));
 	if (SSL_CTX_use_PrivateKey_file(context, settings->key, SSL_FILETYPE_PEM) != 1)
 		errx(1, "%s: %s", settings->key, ERR_reason_error_string(ERR_peek_last_error()));
+}
+
+SSL_CTX *tls_client(const struct settings *settings)
+{
+	SSL_CTX *context = new_context(settings, TLS_client_method());
+
+	if (settings->certificate)
+		use_certificate(context, settings);
+	return context;
+}
+
+SSL_CTX *tls_server(const struct settings *settings)
+{
+	SSL_CTX *context = new_context(settings, TLS_server_method());
+
+	use_certificate(context, settings);
 	SSL_CTX_set_num_tickets(context, settings->tickets);
 	if (settings->tickets == 0)
 		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
