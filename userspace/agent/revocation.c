@@ -41,14 +41,15 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain, boo
 		char subject[160];
 
 		look_up_certificate(v->policy, certificate, sk_X509_value(chain, i + 1), &answer);
-		subject_of(certificate, subject);
 		if (i == 0 && answer.status == LISTED_GOOD)
 			*listed = true;
 		if (!is_good_enough(v->policy, &answer) &&
 		    !(i == 0 && answer.status == LISTED_UNKNOWN && v->policy->ocsp != OCSP_OFF))
 			return verify_fail(v, answer.error, "revocation", "certificate %d of the peer's chain (%s): %s",
-					   i, subject, answer.text);
-		verify_pass(v, "revocation", "certificate %d (%s): %s", i, subject, answer.text);
+					   i, subject_of(certificate, subject), answer.text);
+		if (v->explain)
+			verify_pass(v, "revocation", "certificate %d (%s): %s", i, subject_of(certificate, subject),
+				    answer.text);
 	}
 	return true;
 }
