@@ -10,6 +10,7 @@
 #include "moment.h"
 #include "responder.h"
 #include "revocation.h"
+#include "verdicts.h"
 
 static void look_up(const struct policy *policy, const X509_NAME *issuer_name, const ASN1_INTEGER *serial, X509 *issuer,
 		    struct listing *answer)
@@ -60,10 +61,9 @@ static void look_at_staple(struct verification *v, const struct ocsp_question *q
 	struct ocsp_verdict known;
 
 	ocsp_check(question, &v->policy->ocsp_settings, &staple, time(NULL), verdict);
-	/* A staple from before the revocation is still signed. */
-	if (verdict->answer == OCSP_ANSWER_GOOD &&
-	    responder_known(question, &v->policy->ocsp_settings, time(NULL), &known) &&
-	    known.answer == OCSP_ANSWER_REVOKED && known.this_update >= verdict->this_update)
+	/* A staple from before the revocation is still signed, and when that was heard of makes no difference. */
+	if (verdict->answer == OCSP_ANSWER_GOOD && verdicts_get_revoked(question, &known) &&
+	    known.this_update >= verdict->this_update)
 		*verdict = known;
 }
 
