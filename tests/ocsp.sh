@@ -87,9 +87,10 @@ config() {
 	for mode in garbage endless silent; do
 		asks_both $mode "$at/$mode" 'ocsp_timeout = 0.4'
 	done
-	for mode in other stranger delegate nonce old unknown; do
-		asks_both $mode "$at/file/$mode" 'ocsp_max_age = 1'
+	for mode in other stranger delegate nonce unknown; do
+		asks_both $mode "$at/file/$mode"
 	done
+	asks_both old "$at/file/old" 'ocsp_max_age = 1'
 	asks_both late "$at/slow/3" 'timeout = 1'
 	asks slow-1 "$at/slow/1"
 	asks slow-2 "$at/slow/2"
@@ -119,8 +120,8 @@ start() {
 }
 
 make_pki
-pki bulk "$dir/pki" 60 2>/dev/null || bail_out "pki bulk"
-for name in renewed disowned revoked-server good-server; do
+pki bulk "$dir/pki" 50 2>/dev/null || bail_out "pki bulk"
+for name in renewed disowned revoked-server good-server other-server unasked; do
 	pki issue "$dir/pki" $name server --name DNS:localhost,IP:127.0.0.1 || bail_out "pki issue"
 done
 pki issue "$dir/pki" must-staple server --name DNS:localhost --extension 'tlsfeature = status_request' || bail_out "pki issue"
@@ -128,6 +129,8 @@ pki issue "$dir/pki" intermediate-ocsp ocsp || bail_out "pki issue"
 pki issue "$dir/pki" stranger-ocsp ocsp --issuer stranger-ca || bail_out "pki issue"
 revoke revoked-server
 mkdir "$dir/answers"
+mkfifo "$dir/quiet" # standard input of servers that go on
+exec 7<>"$dir/quiet"
 echo silent >"$dir/answers/unlucky"
 next_port
 real=$port
@@ -211,7 +214,8 @@ for version in 3 2; do
 		"$device" -tls1_$version
 
 	record other "$good" -no_nonce
-	while read -r mode why; do
+	while read -r mode versions why; do
+		case $versions in *$version*) ;; *) continue ;; esac
 		next_device
 		case $mode in
 		unknown) record unknown "$device" -no_nonce -index /dev/null ;;
@@ -228,16 +232,140 @@ for version in 3 2; do
 		next_device
 		admitted "TLS 1.$version: $mode: accepted, where that will do" soft-"$mode" "$device" -tls1_$version
 	done <<-END
-		down     Connection refused
-		silent   (did not answer within 400 ms|no answer within)
-		garbage  are no OCSP response
-		endless  (longer than|max resp len exceeded)
-		other    about another certificate
-		stranger signed by CN=stranger-ocsp
-		delegate lacks OCSPSigning
-		nonce    has another nonce
-		old      old; expected at most 1 s
-		unknown  unknown to the responder
+		down     3,2 Connection refused
+		silent   3,2 (did not answer within 400 ms|no answer within)
+		garbage  3   are no OCSP response
+		endless  3   (longer than|max resp len exceeded)
+		other    3   about another certificate
+		stranger 3   signed by CN=stranger-ocsp
+		delegate 3   lacks OCSPSigning
+		nonce    3   has another nonce
+		old      3   old; expected at most 1 s
+		unknown  3,2 unknown to the responder
 	END
 done
+
+# Held for longer than a handshake may take: the handshake's time counts, whatever the policy.
+for policy in hard soft; do
+	next_device
+	says "the responder is slower than the handshake may be ($policy)" '^result: error = ETIMEDOUT' \
+		'^result: why = the handshake took longer than 1000 ms' '^result: kernel = 0' -- through $policy-late shows "$device"
+done
+
+# ---- replayed answers ----
+
+next_device
+record before "$device" -no_nonce
+echo pass >"$dir/answers/replayed"
+revoke "$device"
+turned_away "a device that was revoked" certificate_revoked 'revoked 20' replayed "$device"
+echo file/before >"$dir/answers/replayed"
+sleep 1.1
+turned_away "it stays so where an answer of before is replayed" certificate_revoked 'revoked 20' replayed "$device"
+check "which the agent did ask for" [ "$(asked as/replayed)" = 2 ]
+
+# ---- resumption ----
+
+for version in 3 2; do
+	next_device
+	admitted "TLS 1.$version: a session" brief "$device" -tls1_$version -sess_out "$dir/session"
+	began=$(date +%s%3N)
+	says "TLS 1.$version: it resumes while the answer is fresh" '^Reused, ' '^result: resumed = 1' -- \
+		through brief shows "$device" -tls1_$version -sess_in "$dir/session"
+	sleep 2
+	says "TLS 1.$version: the answer is no longer fresh: a full handshake" '^New, ' '^result: error = none' '^result: resumed = 0' -- \
+		through brief shows "$device" -tls1_$version -sess_in "$dir/session"
+	says "TLS 1.$version: and the ticket is good again" '^Reused, ' '^result: resumed = 1' -- \
+		through brief shows "$device" -tls1_$version -sess_in "$dir/session"
+	revoke "$device"
+	began=$(date +%s%3N)
+	until turned=$(through brief shows "$device" -tls1_$version -sess_in "$dir/session" 2>&1) &&
+		echo "$turned" | grep -aq '^result: alert_sent = certificate_revoked'; do
+		[ $(($(date +%s%3N) - began)) -lt 6000 ] || break
+	done
+	took=$(($(date +%s%3N) - began))
+	check "TLS 1.$version: revoked: refused by resumption, too, within one refresh interval ($took ms)" [ $took -le 3000 ]
+	says "TLS 1.$version: and without the certificate" '^New, ' '^result: resumed = 0' \
+		'^result: error = EPROTO' -- through brief s_client -tls1_$version -sess_in "$dir/session"
+done
+
+# ---- our servers ----
+
+# against CERTIFICATE STAPLE OPTION... -- SERVICE: what a client of the service says of a server with them (- for no staple), and
+# what the server says.
+against() {
+	next_port
+	against_server=$dir/pki/$1 against_options=''
+	[ "$2" = - ] || against_options="-status_file $dir/answers/$2"
+	shift 2
+	while [ "$1" != -- ]; do
+		against_options="$against_options $1"
+		shift
+	done
+	: >"$dir/s_server.log"
+	# shellcheck disable=SC2086 # words without blanks
+	timeout 20 openssl s_server -accept "127.0.0.1:$port" -naccept 1 -cert "$against_server.pem" \
+		-key "$against_server.key" -cert_chain "$dir/pki/intermediate.pem" $against_options <"$dir/quiet" >"$dir/s_server.log" 2>&1 &
+	jobs="$jobs $!"
+	wait_for 10 grep -q ^ACCEPT "$dir/s_server.log" || return 124
+	timeout 10 ktlsctl probe --service "$2" --server-name localhost --json "localhost:$port"
+	wait_for 5 grep -q '^CONNECTION CLOSED\|^ERROR' "$dir/s_server.log"
+	sed 's/^/server: /' "$dir/s_server.log"
+}
+
+record good server-ecdsa -no_nonce
+record aged server-ecdsa -no_nonce
+record revoked revoked-server -no_nonce
+record must must-staple -no_nonce
+record unsaid server-ecdsa -no_nonce -index /dev/null
+printf '\060\003\012\001\003' >"$dir/answers/later" # a whole response: try later
+record before good-server -no_nonce
+sleep 1.1
+
+while read -r certificate staple service versions outcome; do
+	for version in 3 2; do
+		case $versions in *$version*) ;; *) continue ;; esac
+		title="TLS 1.$version: certificate $certificate, staple $staple, service $service: ${outcome%% *}"
+		case $outcome in
+		taken) set -- '"ok": ?true' ;;
+		revoked*) set -- '"ok": ?false' '"alert_sent": ?"certificate_revoked"' 'server: .*alert certificate revoked' ;;
+		refused*) set -- '"ok": ?false' '"alert_sent": ?"certificate_unknown"' 'server: .*alert certificate unknown' ;;
+		esac
+		[ "$outcome" = taken ] || set -- "$@" '"errno": ?"EKEYREJECTED"' "${outcome#* }"
+		says "$title" "$@" -- against "$certificate" "$staple" -tls1_$version -- "$service"
+	done
+done <<END
+server-ecdsa   good     staple        3,2 taken
+revoked-server revoked  staple        3,2 revoked revoked 20.*staple
+server-ecdsa   aged     staple-fresh  3   refused old; expected at most 1 s
+server-ecdsa   must     staple        3,2 refused about another certificate
+server-ecdsa   later    staple        3   refused trylater
+server-ecdsa   unsaid   staple        3   refused unknown to the responder
+server-ecdsa   -        staple        3,2 refused the server gave no staple
+server-ecdsa   -        staple-soft   3,2 taken
+server-ecdsa   must     staple-soft   3   taken
+revoked-server revoked  staple-soft   3   revoked revoked 20
+must-staple    must     off           3,2 taken
+must-staple    -        off           3,2 refused gave no staple, and its certificate demands one
+must-staple    -        staple-soft   3   refused gave no staple, and its certificate demands one
+must-staple    good     off           3   refused about another certificate
+server-ecdsa   must     off           3   taken
+good-server    -        ask           3   taken
+other-server   must     ask           3,2 taken
+revoked-server -        ask           3,2 revoked revoked 20.*says http
+unasked        -        ask-down      3,2 refused Connection refused
+unasked        -        ask-down-soft 3,2 taken
+unasked        good     ask-down      3   refused Connection refused
+server-ecdsa   good     ask-down      3   taken
+END
+
+# A staple is signed for as long as it says; that a responder has spoken of a revocation since counts more.
+says "a server of its own accord" '"ok": ?true' -- against good-server - -- ask
+revoke good-server
+sleep 1.1
+says "the responder says that it was revoked" 'revoked 20' -- against good-server - -- ask
+says "its staple of before does not help" '"ok": ?false' 'revoked 20' -- against good-server before -- ask
+sleep 1.1
+says "nor later" '"ok": ?false' 'revoked 20' -- against good-server before -- ask
+says "nor where nobody is asked" '"ok": ?false' 'revoked 20' -- against good-server before -- staple
 finish
