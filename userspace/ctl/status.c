@@ -146,6 +146,31 @@ static void print_table(struct json_object *status, const char *name, const char
 	}
 }
 
+static void print_staples_of(struct json_object *service, bool *titled)
+{
+	struct json_object *staples;
+
+	if (!json_object_object_get_ex(service, "staples", &staples) || !first_of(staples))
+		return;
+	if (!*titled)
+		printf("\nstaples\n");
+	*titled = true;
+	for (struct lh_entry *entry = first_of(staples); entry; entry = lh_entry_next(entry))
+		printf("  %s, %s: %s\n", text(service, "name"), (const char *)lh_entry_k(entry),
+		       json_object_get_string(lh_entry_v(entry)));
+}
+
+static void print_staples(struct json_object *status)
+{
+	struct json_object *services;
+	bool titled = false;
+
+	if (!json_object_object_get_ex(status, "services", &services) || !json_object_is_type(services, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(services); i++)
+		print_staples_of(json_object_array_get_idx(services, i), &titled);
+}
+
 static void print_status(struct json_object *status)
 {
 	static const char *const service[] = {"name", "role", "in_flight", "done", "failed", "expires_in_days", NULL};
@@ -158,6 +183,7 @@ static void print_status(struct json_object *status)
 	print_counts(status, "installs", "keys installed, by way");
 	print_offered(status);
 	print_table(status, "services", service);
+	print_staples(status);
 	print_table(status, "workers", worker);
 }
 
