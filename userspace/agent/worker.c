@@ -130,6 +130,7 @@ static void *work(void *argument)
 	}
 	sem_post(&worker->started);
 	turn_until_stopped(worker);
+	io_uring_submit(&worker->ring); /* the last handshake's answer, if another worker has to give it */
 	for (door = doors; *door; door++)
 		(*door)->stop(worker);
 	atomic_store(&worker->ended, true);
