@@ -357,7 +357,7 @@ static void get_staples(struct service *service, const struct certificates *cert
 		if (service->settings->staple)
 			service->staples[i] =
 				find_staple(certificate, &setting->certificate, service->settings, complaints);
-		else if (ocsp_must_staple(certificate->leaf))
+		else if (service->role == KTLSD_SERVER && ocsp_must_staple(certificate->leaf))
 			log_line(LOG_WARNING,
 				 "service \"%s\": %s demands a staple (must-staple); expected staple = yes",
 				 service->name, setting->certificate.text);
