@@ -5,14 +5,15 @@ misbehaves, by the path it is asked at. Tells each request in a line. For script
 
   /pass        what the real one says
   /slow/S      likewise, S seconds later
+  /gate/NAME   likewise, once there is a file NAME
   /silent      no answer, and it keeps the connection
-  /drip        a byte of the answer every 50 ms
   /file/NAME   an answer that was made before
   /garbage     bytes that are none
   /endless     an answer without end
   /as/NAME     whatever the file NAME says, "slow/2" for example; anything behind it is for telling requests apart
 """
 import http.client
+import os
 import socketserver
 import sys
 import time
@@ -58,7 +59,9 @@ class Request(socketserver.StreamRequestHandler):
             mode, _, value = read(value.split("/")[0]).decode().strip().partition("/")
         if mode == "slow":
             time.sleep(float(value))
-        if mode in ("pass", "slow"):
+        while mode == "gate" and not os.path.exists(f"{folder}/{value}"):
+            time.sleep(0.02)
+        if mode in ("pass", "slow", "gate"):
             self.wfile.write(HEAD + ask(body))
         elif mode == "file":
             self.wfile.write(HEAD + read(value))
@@ -66,10 +69,6 @@ class Request(socketserver.StreamRequestHandler):
             self.wfile.write(HEAD + b"0\x04garb")
         elif mode == "silent":
             self.rfile.read()
-        elif mode == "drip":
-            for byte in HEAD + ask(body):
-                self.wfile.write(bytes([byte]))
-                time.sleep(0.05)
         elif mode == "endless":
             self.wfile.write(HEAD + b"\x30\x84\x00\x0f\x00\x00")
             while True:
