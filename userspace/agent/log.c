@@ -20,6 +20,15 @@ void log_set_level(int level)
 	log_level = level;
 }
 
+/* What peers and callers had a say in is quoted in here: it must not begin a line of its own, or move a terminal's cursor. */
+static void make_harmless(char *text, size_t length)
+{
+	for (; length > 0; text++, length--) {
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+	}
+}
+
 static void write_line(int level, const char *format, va_list arguments)
 {
 	char line[1024];
@@ -40,7 +49,9 @@ static void write_line(int level, const char *format, va_list arguments)
 	n = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);
 	if (n < 0)
 		return;
-	length += (size_t)n < sizeof(line) - length - 1 ? (size_t)n : sizeof(line) - length - 2;
+	n = (size_t)n < sizeof(line) - length - 1 ? n : (int)(sizeof(line) - length - 2);
+	make_harmless(line + length, n);
+	length += n;
 	line[length++] = '\n';
 	/* One write, so that lines of several workers don't mix; a log that can't be written has nowhere to be reported. */
 	if (write(STDERR_FILENO, line, length) < 0)
