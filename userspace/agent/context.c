@@ -160,6 +160,7 @@ static void digest_trust(EVP_MD_CTX *digest, const struct trust *trust)
 	unsigned int length;
 	int i;
 
+	EVP_DigestUpdate(digest, &trust->system, sizeof(trust->system));
 	for (i = 0; i < sk_X509_num(trust->authorities); i++) {
 		if (X509_digest(sk_X509_value(trust->authorities, i), EVP_sha256(), fingerprint, &length) == 1)
 			EVP_DigestUpdate(digest, fingerprint, length);

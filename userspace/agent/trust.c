@@ -36,27 +36,26 @@ static bool load_file(void *argument, const char *file)
 	return true;
 }
 
-static void load_system(struct loading *loading)
+/* Its bundle, and its folder, in which OpenSSL looks when it needs an issuer. */
+static void load_system(struct trust *trust)
 {
-	if (X509_STORE_set_default_paths(loading->trust->store) != 1)
-		complain(loading->complaints, loading->setting->line,
-			 "the system's store can't be read; expected the package ca-certificates to be installed");
-	ERR_clear_error();
+	if (X509_STORE_set_default_paths(trust->store) != 1)
+		log_fatal("out of memory");
+	ERR_clear_error(); /* there may be no bundle */
+	trust->system = source_stamp(X509_get_default_cert_file());
 }
 
 static void load_authorities(struct loading *loading, const struct service_settings *service)
 {
-	static const struct setting no_ca = {.text = TRUST_SYSTEM};
 	int before = 0;
 
-	loading->setting = &no_ca;
 	if (TAILQ_EMPTY(&service->ca))
-		load_system(loading);
+		load_system(loading->trust);
 	TAILQ_FOREACH(loading->setting, &service->ca, next) {
 		unsigned int complaints = loading->complaints->count;
 
 		if (strcmp(loading->setting->text, TRUST_SYSTEM) == 0) {
-			load_system(loading);
+			load_system(loading->trust);
 			continue;
 		}
 		files_each(loading->setting, FILES_CERTIFICATES, load_file, loading, loading->complaints);

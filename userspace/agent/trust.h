@@ -20,6 +20,7 @@ struct trust {
 	X509_STORE *store;
 	STACK_OF(X509) *authorities; /* those that files and folders name */
 	struct crls *crls;	     /* NULL: none */
+	uint64_t system;	     /* what the system's bundle looked like, if it counts; else 0 */
 	unsigned int references;
 	char *sources;	/* the files and folders */
 	uint64_t stamp; /* of what is in them */

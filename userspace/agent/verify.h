@@ -2,7 +2,8 @@
 /*
  * Whether a peer is who it has to be. X.509 is OpenSSL's (RFC 5280 §6: signatures, validity, constraints, key usage, names,
  * strength); what a service demands beyond that is here, in revocation.h, and the words for all of it in explain.h. Handshakes, resumptions and "ktlsctl
- * cert verify" go through the same functions. No I/O: what is not known here is left to be asked (pending).
+ * cert verify" go through the same functions. No I/O, but that OpenSSL looks for unknown issuers in the
+ * system's folder where a service trusts that: what is not known here is left to be asked (pending).
  *
  * In this order, and the first that fails ends it: chain, purposes, name, allow list, revocation.
  */
