@@ -42,7 +42,7 @@ publish just-past --from '3 days ago' --until '10 minutes ago'
 publish now
 mkdir "$dir/folder" "$dir/empty"
 cp "$dir/now/root.pem" "$dir/folder/a.pem"
-openssl crl -in "$dir/now/intermediate.pem" -outform DER -out "$dir/folder/b.crl"
+openssl crl -in "$dir/now/intermediate.pem" -outform DER -out "$dir/folder/b.der"
 echo "no list" >"$dir/folder/README"
 cat "$dir/now/root.pem" "$dir/now/intermediate.pem" "$dir/now/bad.pem" "$dir/now/later.pem" "$dir/now/silent.pem" >"$dir/all.pem"
 cp "$dir/all.pem" "$dir/changing.pem"
@@ -102,7 +102,7 @@ END
 versions=3
 rows <<END
 server-folder    good    yes
-server-folder    gone    certificate_revoked says $dir/folder/b.crl
+server-folder    gone    certificate_revoked says $dir/folder/b.der
 server-all       of-sub  yes
 server-files     of-root yes
 # of one issuer there is none

@@ -9,7 +9,7 @@
 #include "settings.h"
 
 #define FILES_CERTIFICATES ".pem.crt.cer"
-#define FILES_CRLS ".pem.crl"
+#define FILES_CRLS ".pem.crl.der"
 
 /*
  * Calls take() with the file, or, if the setting names a folder, with each file in it whose name ends as one of the endings
