@@ -132,6 +132,8 @@ bad_pair "an encrypted one, in the older form" "$pki/own.key holds no usable pri
 pair good good
 chmod 604 "$pki/own.key"
 bad_pair "one that everyone may read" "$pki/own.key may be read by everyone; expected a private key to be protected: chmod o-r $pki/own.key"
+sed "s|^key = $pki/own.key\$|&\nreadable_key = accept|" "$agent_config" >"$dir/readable.conf"
+check "unless it is configured" ktlsd --check "$dir/readable.conf"
 head -c 100 "$pki/good.key" >"$pki/own.key"
 chmod 600 "$pki/own.key"
 bad_pair "half of one" "$pki/own.key holds no usable private key; expected PEM"

@@ -65,7 +65,7 @@ static int no_passphrase(char *buffer, int size, int writing, void *asked)
 	return -1;
 }
 
-static EVP_PKEY *read_key(const struct setting *file, struct complaints *complaints)
+static EVP_PKEY *read_key(const struct setting *file, bool readable_will_do, struct complaints *complaints)
 {
 	BIO *bio = open_pem(file, complaints);
 	bool encrypted = false;
@@ -79,10 +79,11 @@ static EVP_PKEY *read_key(const struct setting *file, struct complaints *complai
 		complain(complaints, file->line, "%s holds no usable private key%s", file->text,
 			 encrypted ? " (it is encrypted); expected one without passphrase, protected by its permissions"
 				   : "; expected PEM (-----BEGIN PRIVATE KEY-----)");
-	if (key && stat(file->text, &status) == 0 && (status.st_mode & S_IROTH)) {
-		complain(complaints, file->line,
-			 "%s may be read by everyone; expected a private key to be protected: chmod o-r %s", file->text,
-			 file->text);
+	if (key && !readable_will_do && stat(file->text, &status) == 0 && (status.st_mode & S_IROTH)) {
+		complain(
+			complaints, file->line,
+			"%s may be read by everyone; expected a private key to be protected: chmod o-r %s (or readable_key = accept)",
+			file->text, file->text);
 		EVP_PKEY_free(key);
 		key = NULL;
 	}
@@ -141,7 +142,7 @@ static time_t first_end(const struct certificate *certificate)
 }
 
 bool certificate_load(struct certificate *certificate, const struct certificate_setting *setting,
-		      struct complaints *complaints)
+		      bool readable_key_will_do, struct complaints *complaints)
 {
 	const struct setting *key = setting->key.text ? &setting->key : &setting->certificate;
 
@@ -149,7 +150,7 @@ bool certificate_load(struct certificate *certificate, const struct certificate_
 	if (!certificate->intermediates)
 		return false;
 	certificate->leaf = sk_X509_shift(certificate->intermediates);
-	certificate->key = read_key(key, complaints);
+	certificate->key = read_key(key, readable_key_will_do, complaints);
 	if (!certificate->key)
 		return false;
 	if (X509_check_private_key(certificate->leaf, certificate->key) != 1) {

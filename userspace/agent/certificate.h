@@ -19,7 +19,7 @@ struct certificate {
 
 /* Loads and checks that the parts belong together. False with a complaint; certificate_clear() is due either way. */
 bool certificate_load(struct certificate *certificate, const struct certificate_setting *setting,
-		      struct complaints *complaints);
+		      bool readable_key_will_do, struct complaints *complaints);
 void certificate_clear(struct certificate *certificate);
 
 /* The staple that a leaf of ours is sent with, whoever holds the leaf; NULL: none. It has to outlive the leaf's use. */

@@ -52,7 +52,8 @@ static bool load_certificates(struct certificates *certificates, const struct se
 			break;
 		}
 		certificates->count++;
-		if (certificate_load(certificate, setting, complaints) && key_kind(certificate) < 0)
+		if (certificate_load(certificate, setting, settings->readable_key_will_do, complaints) &&
+		    key_kind(certificate) < 0)
 			complain(complaints, setting->certificate.line,
 				 "%s has a key of an unknown kind; expected ECDSA, RSA or EdDSA",
 				 setting->certificate.text);

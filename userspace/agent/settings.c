@@ -236,6 +236,7 @@ static const struct key service_keys[] = {
 	{"role", set_word, SERVICE(role), 0, 0, role_words, "server or client"},
 	{"certificate", set_certificate, 0, 0, 0, NULL, "a PEM file: the certificate, then its intermediates"},
 	{"key", set_key, 0, 0, 0, NULL, "a PEM file, once, behind the certificate it belongs to"},
+	{"readable_key", set_either, SERVICE(readable_key_will_do), 0, 0, mercy_words, "refuse or accept"},
 	{"ca", set_list, SERVICE(ca), 0, 0, NULL, "PEM files, folders of them, or system, separated by commas"},
 	{"client_certificate", set_word, SERVICE(client_certificate), 0, 0, client_certificate_words,
 	 "none, request or require"},

@@ -35,6 +35,7 @@ struct service_settings {
 	unsigned int line; /* of the section's head */
 	unsigned int role; /* enum ktlsd_role, 0: not given */
 	TAILQ_HEAD(certificate_list, certificate_setting) certificates;
+	bool readable_key_will_do;
 	struct setting_list ca;			/* PEM bundles, folders, "system" */
 	unsigned int client_certificate;	/* enum client_certificate */
 	unsigned int max_depth;			/* intermediates in a peer's chain */

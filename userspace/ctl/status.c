@@ -165,7 +165,8 @@ static void print_staples(struct json_object *status)
 	struct json_object *services;
 	bool titled = false;
 
-	if (!json_object_object_get_ex(status, "services", &services) || !json_object_is_type(services, json_type_array))
+	if (!json_object_object_get_ex(status, "services", &services) ||
+	    !json_object_is_type(services, json_type_array))
 		return;
 	for (size_t i = 0; i < json_object_array_length(services); i++)
 		print_staples_of(json_object_array_get_idx(services, i), &titled);
