@@ -20,7 +20,7 @@ HAVE_CTL := $(and $(HAVE_RING),$(call has,libssl >= 3.0),$(call has,json-c),$(ca
 HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(call has,json-c),$(HAVE_RING))
 
 LIB := $(O)/libktlsd.so $(O)/libktlsd.a $(O)/libktlsd.pc
-EXAMPLES := $(O)/example-blocking $(O)/example-epoll-echo $(O)/example-client
+EXAMPLES := $(O)/example-blocking $(O)/example-epoll-echo $(O)/example-client $(O)/example-peer
 PROGRAMS :=
 ifneq ($(HAVE_AGENT),)
 PROGRAMS += $(O)/ktlsd

@@ -11,27 +11,6 @@ static const char usage[] =
 	"  --port PORT     (default: 4433)\n"
 	"  --service NAME  a client service of the agent's configuration (default: client)\n";
 
-static int connect_to(const char *host, const char *port)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
-	int fd = -1, bad;
-
-	bad = getaddrinfo(host, port, &hints, &addresses);
-	if (bad)
-		errx(1, "%s: %s", host, gai_strerror(bad));
-	for (struct addrinfo *a = addresses; a && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
-			close(fd);
-			fd = -1;
-		}
-	}
-	if (fd < 0)
-		err(1, "%s port %s", host, port);
-	freeaddrinfo(addresses);
-	return fd;
-}
-
 static struct ktlsd_stream *shake_hands(int fd, const char *service, const char *host)
 {
 	struct ktlsd_handoff handoff = {.alpn = "http/1.1"};
@@ -79,7 +58,9 @@ int main(int argc, char **argv)
 		errx(2, "which host?");
 	host = argv[optind];
 	path = optind + 1 < argc ? argv[optind + 1] : "/";
-	fd = connect_to(options.listen ? options.listen : host, options.port);
+	fd = example_connect(options.listen ? options.listen : host, options.port);
+	if (fd < 0)
+		err(1, "%s port %s", host, options.port);
 	stream = shake_hands(fd, options.service, host);
 	ask(stream, host, path);
 	status = print_answer(stream);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What every example needs before TLS comes into it: options, and a listening socket. */
+/* What every example needs before TLS comes into it: options, and a socket. */
 #ifndef KTLSD_EXAMPLE_H
 #define KTLSD_EXAMPLE_H
 
@@ -97,6 +97,28 @@ static inline int example_listen(const struct example_options *options, int flag
 		err(1, "%s port %s", options->listen, options->port);
 	freeaddrinfo(address);
 	example_say_where(fd);
+	return fd;
+}
+
+/* -1 with errno: nobody there. */
+static inline int example_connect(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses;
+	int fd = -1, bad;
+
+	bad = getaddrinfo(host, port, &hints, &addresses);
+	if (bad)
+		errx(1, "%s: %s", host, gai_strerror(bad));
+	for (struct addrinfo *a = addresses; a && fd < 0; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
+			bad = errno;
+			close(fd);
+			fd = -1;
+			errno = bad;
+		}
+	}
+	freeaddrinfo(addresses);
 	return fd;
 }
 
