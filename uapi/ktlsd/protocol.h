@@ -53,7 +53,7 @@ struct ktlsd_attribute {
 enum ktlsd_attribute_type {
 	/* in HANDOFF */
 	KTLSD_ATTR_SERVICE = 1,	    /* name of a service; text. Missing: the service named "default" */
-	KTLSD_ATTR_SERVER_NAME = 2, /* client role: DNS name or IP address to verify, and to send as SNI; text */
+	KTLSD_ATTR_SERVER_NAME = 2, /* client role: DNS name (sent as SNI), IP address, URI or e-mail to verify; text */
 	KTLSD_ATTR_ALPN = 3,	    /* client role: protocols to offer, (length, name)* as RFC 7301 §3.1 has it */
 	/* In RESULT, SERVER_NAME is what the client asked for (SNI), and ALPN the bytes of the one protocol agreed on. */
 

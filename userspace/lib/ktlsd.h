@@ -70,8 +70,13 @@ int ktlsd_fd(const struct ktlsd *agent);
 struct ktlsd_handoff {
 	int fd; /* connected TCP socket, no ULP */
 	enum ktlsd_role role;
-	const char *service;	 /* a service of the agent's configuration; NULL: "default" */
-	const char *server_name; /* client role: DNS name or IP address that the peer's certificate has to carry */
+	const char *service; /* a service of the agent's configuration; NULL: "default" */
+	/*
+	 * Client role: what the peer's certificate has to carry, in subjectAltName: a DNS name, an IP address, a URI (with "://",
+	 * compared byte by byte: "spiffe://a.example/b") or an e-mail address (with "@"). Up to 255 bytes. The peer sees
+	 * only a DNS name, as SNI.
+	 */
+	const char *server_name;
 	const char *alpn;	 /* client role: protocols to offer, "h2,http/1.1"; NULL: the service's */
 	unsigned int timeout_ms; /* for the whole handshake; 0: the service's own, which is also the most */
 	unsigned int want;	 /* enum ktlsd_want, or-ed */
