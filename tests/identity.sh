@@ -97,7 +97,7 @@ other-root    authority --issuer self
 crossed-past  authority --csr "$pki/requests/accepted/crossed.csr" --issuer root --from 20200101000000Z --until 20200201000000Z
 crossed-other authority --csr "$pki/requests/accepted/crossed.csr" --issuer other-root
 # names
-named         peer --name 'DNS:exact.example, DNS:*.wild.example, DNS:part*.example, IP:192.0.2.1, IP:2001:db8::1, URI:spiffe://a.example/b, email:who@a.example'
+named         peer --name 'DNS:exact.example, DNS:*.wild.example, DNS:part*.example, IP:192.0.2.1, IP:2001:db8::1, URI:spiffe://a.example/b, URI:urn:a:b, email:who@a.example'
 common-name   server --no-names --subject /CN=localhost/emailAddress=who@a.example
 dns-address   server --name DNS:192.0.2.7
 # dates
@@ -344,6 +344,8 @@ named       2001:DB8:0::1          yes
 named       192.0.2.2              bad_certificate IP address mismatch
 named       2001:db8::2            bad_certificate IP address mismatch
 named       spiffe://a.example/b   yes
+named       urn:a:b                yes
+named       urn:a:bc               bad_certificate not for
 named       spiffe://a.example/B   bad_certificate not for "spiffe://a.example/B"
 named       spiffe://a.example/bc  bad_certificate not for
 named       spiffe://who@a.example bad_certificate not for "spiffe://who@a.example" (hostname mismatch)

@@ -169,9 +169,10 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1;
 }
 
+/* "urn:uuid:..." is one, too; no host's name has a colon. */
 static bool is_uri(const char *name)
 {
-	return strstr(name, "://");
+	return strchr(name, ':') && !is_address(name);
 }
 
 bool verify_is_dns_name(const char *name)

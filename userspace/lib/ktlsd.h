@@ -72,7 +72,7 @@ struct ktlsd_handoff {
 	enum ktlsd_role role;
 	const char *service; /* a service of the agent's configuration; NULL: "default" */
 	/*
-	 * Client role: what the peer's certificate has to carry, in subjectAltName: a DNS name, an IP address, a URI (with "://",
+	 * Client role: what the peer's certificate has to carry, in subjectAltName: a DNS name, an IP address, a URI (with ":",
 	 * compared byte by byte: "spiffe://a.example/b") or an e-mail address (with "@"). Up to 255 bytes. The peer sees
 	 * only a DNS name, as SNI.
 	 */
