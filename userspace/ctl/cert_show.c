@@ -84,8 +84,7 @@ static int show(const struct wish *wish)
 	if (status == EXIT_OK) {
 		report = describe(&given, wish->what);
 		if (wish->json)
-			puts(json_object_to_json_string_ext(report,
-							    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+			print_json(report);
 		else
 			print_report(report, wish->all);
 		json_object_put(report);

@@ -21,13 +21,6 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 it would be accepted, 1 refused, or it could not be tried.\n";
 
-static const char *text(struct json_object *object, const char *name)
-{
-	struct json_object *member;
-
-	return json_object_object_get_ex(object, name, &member) ? json_object_get_string(member) : "";
-}
-
 static void print_steps(struct json_object *answer)
 {
 	struct json_object *steps;
@@ -37,7 +30,8 @@ static void print_steps(struct json_object *answer)
 	for (size_t i = 0; i < json_object_array_length(steps); i++) {
 		struct json_object *step = json_object_array_get_idx(steps, i);
 
-		printf("  %-8s %-11s %s\n", text(step, "verdict"), text(step, "step"), text(step, "text"));
+		printf("  %-8s %-11s %s\n", answer_text(step, "verdict"), answer_text(step, "step"),
+		       answer_text(step, "text"));
 	}
 }
 
@@ -47,15 +41,15 @@ static int print_answer(struct json_object *answer, bool json)
 	bool accepted = json_object_object_get_ex(answer, "accepted", &member) && json_object_get_boolean(member);
 
 	if (json) {
-		puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+		print_json(answer);
 		return accepted ? EXIT_OK : EXIT_PROBLEM;
 	}
-	printf("service %s, as a %s\n", text(answer, "service"), text(answer, "peer"));
+	printf("service %s, as a %s\n", answer_text(answer, "service"), answer_text(answer, "peer"));
 	print_steps(answer);
 	if (!accepted)
 		puts("refused");
-	else if (*text(answer, "peer_name"))
-		printf("accepted, as %s\n", text(answer, "peer_name"));
+	else if (*answer_text(answer, "peer_name"))
+		printf("accepted, as %s\n", answer_text(answer, "peer_name"));
 	else
 		puts("accepted");
 	return accepted ? EXIT_OK : EXIT_PROBLEM;
@@ -86,36 +80,12 @@ static int verify(const char *path, const char *service, const char *name, char 
 
 int cert_verify_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"service", required_argument, NULL, 'S'}, {"name", required_argument, NULL, 'n'},
-		{"json", no_argument, NULL, 'j'},	   {"socket", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
-	};
-	const char *path = NULL, *service = NULL, *name = "";
-	bool json = false;
-	int option;
+	struct options options;
+	int status = options_read(&options, "jsSn", argc, argv, usage);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case 'S':
-			service = optarg;
-			break;
-		case 'n':
-			name = optarg;
-			break;
-		case 'j':
-			json = true;
-			break;
-		case 's':
-			path = optarg;
-			break;
-		case 'h':
-			return help(usage);
-		default:
-			return misused(usage);
-		}
-	}
-	if (!service || optind == argc)
+	if (status != OPTIONS_READ)
+		return status;
+	if (!options.service || optind == argc)
 		return misused(usage);
-	return verify(path, service, name, argv + optind, json);
+	return verify(options.path, options.service, options.name, argv + optind, options.json);
 }

@@ -66,40 +66,26 @@ static void check_kernel_release(void)
 		      "Linux %s is old", name.release);
 }
 
-static void print_json(void)
+static void print_findings(void)
 {
 	struct json_object *report = json_object_new_object();
 
 	json_object_object_add(report, "ok", json_object_new_boolean(worst != VERDICT_FAIL));
 	json_object_object_add(report, "checks", findings);
-	puts(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	print_json(report);
 	json_object_put(report);
 }
 
 int doctor_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
-	int option;
+	struct options options;
+	int status = options_read(&options, "j", argc, argv, usage);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			return help(usage);
-		default:
-			return misused(usage);
-		}
-	}
+	if (status != OPTIONS_READ)
+		return status;
 	if (optind != argc)
 		return misused(usage);
-	if (json)
+	if (options.json)
 		findings = json_object_new_array();
 	check_kernel_release();
 	check_kernel_tls();
@@ -107,7 +93,7 @@ int doctor_main(int argc, char **argv)
 	check_handshake_family();
 	check_other_agents();
 	check_agent();
-	if (json)
-		print_json();
+	if (options.json)
+		print_findings();
 	return worst == VERDICT_FAIL ? EXIT_PROBLEM : EXIT_OK;
 }

@@ -49,6 +49,20 @@ int misused(const char *text);
 /* --help: to standard output. Returns EXIT_OK. */
 int help(const char *text);
 
+/* What commands that ask the agent take. */
+struct options {
+	bool json;
+	const char *path;	    /* of the control socket; NULL: the usual one */
+	const char *service, *name; /* NULL, "": not given */
+};
+
+/*
+ * Those of --json (j), --socket (s), --service (S) and --name (n) whose letters are in takes, and --help. OPTIONS_READ: go on
+ * with the arguments from optind on; else the status to end with.
+ */
+#define OPTIONS_READ (-1)
+int options_read(struct options *options, const char *takes, int argc, char **argv, const char *usage);
+
 /* HOST, HOST:PORT, [IPv6], [IPv6]:PORT; the port is 443 if none is given. False if the text is none of these. */
 bool address_parse(struct address *address, const char *text);
 
@@ -67,6 +81,12 @@ struct json_object *control_ask(const char *path, const char *command, const cha
 /* Members of a report: a text unless it is empty, a time as RFC 3339 has it. */
 void report_text(struct json_object *report, const char *name, const char *value);
 void report_time(struct json_object *report, const char *name, time_t when);
+
+/* A member of what the agent says; "" if it is not there. */
+const char *answer_text(struct json_object *answer, const char *name);
+
+/* One object, on several lines. */
+void print_json(struct json_object *object);
 
 /* On standard output: as it is, or a line for each member. */
 void report_print(struct json_object *report, bool json);

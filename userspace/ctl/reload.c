@@ -15,29 +15,15 @@ static const char usage[] =
 
 int reload_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"socket", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	struct json_object *answer, *services;
-	const char *path = NULL;
-	int option;
+	struct options options;
+	int status = options_read(&options, "s", argc, argv, usage);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case 's':
-			path = optarg;
-			break;
-		case 'h':
-			return help(usage);
-		default:
-			return misused(usage);
-		}
-	}
+	if (status != OPTIONS_READ)
+		return status;
 	if (optind != argc)
 		return misused(usage);
-	answer = control_request(path, "reload");
+	answer = control_request(options.path, "reload");
 	if (!answer)
 		return EXIT_PROBLEM;
 	if (json_object_object_get_ex(answer, "services", &services))

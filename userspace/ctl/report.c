@@ -21,6 +21,18 @@ void report_time(struct json_object *report, const char *name, time_t when)
 		report_text(report, name, date);
 }
 
+const char *answer_text(struct json_object *answer, const char *name)
+{
+	struct json_object *member;
+
+	return json_object_object_get_ex(answer, name, &member) ? json_object_get_string(member) : "";
+}
+
+void print_json(struct json_object *object)
+{
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 static void print_line(const char *name, struct json_object *value)
 {
 	char label[32];
@@ -40,7 +52,7 @@ void report_print(struct json_object *report, bool json)
 	struct lh_entry *entry = lh_table_head(json_object_get_object(report));
 
 	if (json) {
-		puts(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+		print_json(report);
 		return;
 	}
 	for (; entry; entry = lh_entry_next(entry))

@@ -22,22 +22,15 @@ static const char usage[] =
 	"\n"
 	"Exit status: 0 nobody says that it is revoked, 1 it is revoked, or it could not be found out.\n";
 
-static const char *text(struct json_object *object, const char *name)
-{
-	struct json_object *member;
-
-	return json_object_object_get_ex(object, name, &member) ? json_object_get_string(member) : "";
-}
-
 static void print_line(struct json_object *one)
 {
-	if (*text(one, "service"))
-		printf("service %s: ", text(one, "service"));
-	if (strncmp(text(one, "text"), text(one, "status"), strlen(text(one, "status"))) != 0)
-		printf("%s: ", text(one, "status"));
-	fputs(text(one, "text"), stdout);
-	if (*text(one, "issuer"))
-		printf(" (issuer %s)", text(one, "issuer"));
+	if (*answer_text(one, "service"))
+		printf("service %s: ", answer_text(one, "service"));
+	if (strncmp(answer_text(one, "text"), answer_text(one, "status"), strlen(answer_text(one, "status"))) != 0)
+		printf("%s: ", answer_text(one, "status"));
+	fputs(answer_text(one, "text"), stdout);
+	if (*answer_text(one, "issuer"))
+		printf(" (issuer %s)", answer_text(one, "issuer"));
 	putchar('\n');
 }
 
@@ -49,13 +42,13 @@ static int print_answer(struct json_object *answer, bool json)
 	if (!json_object_object_get_ex(answer, "answers", &list) || !json_object_is_type(list, json_type_array))
 		return complain("the agent's answer makes no sense: is it the same version?");
 	if (json)
-		puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+		print_json(answer);
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *one = json_object_array_get_idx(list, i);
 
 		if (!json)
 			print_line(one);
-		if (strcmp(text(one, "status"), "revoked") == 0)
+		if (strcmp(answer_text(one, "status"), "revoked") == 0)
 			status = EXIT_PROBLEM;
 	}
 	if (!json && json_object_object_get_ex(answer, "nothing", &nothing))
@@ -95,31 +88,10 @@ static int ask(const char *path, char *const *arguments, bool json)
 
 int revoked_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"socket", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *path = NULL;
-	bool json = false;
-	int option;
+	struct options options;
+	int status = options_read(&options, "js", argc, argv, usage);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case 'j':
-			json = true;
-			break;
-		case 's':
-			path = optarg;
-			break;
-		case 'h':
-			return help(usage);
-		default:
-			return misused(usage);
-		}
-	}
-	if (optind == argc)
-		return misused(usage);
-	return ask(path, argv + optind, json);
+	if (status != OPTIONS_READ)
+		return status;
+	return optind < argc ? ask(options.path, argv + optind, options.json) : misused(usage);
 }

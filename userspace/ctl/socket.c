@@ -169,8 +169,7 @@ static int look(const char *pid, const char *fd, bool json)
 	view.sockets = json_object_new_array();
 	status = fd ? look_at_one(&view, atoi(fd)) : look_at_all(&view, pid);
 	if (status == EXIT_OK && json)
-		puts(json_object_to_json_string_ext(view.sockets,
-						    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+		print_json(view.sockets);
 	else if (status == EXIT_OK)
 		print_sockets(view.sockets);
 	json_object_put(view.sockets);

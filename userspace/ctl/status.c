@@ -190,38 +190,19 @@ static void print_status(struct json_object *status)
 
 int status_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"socket", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *path = NULL;
 	struct json_object *status;
-	bool json = false;
-	int option;
+	struct options options;
+	int end = options_read(&options, "js", argc, argv, usage);
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (option) {
-		case 'j':
-			json = true;
-			break;
-		case 's':
-			path = optarg;
-			break;
-		case 'h':
-			return help(usage);
-		default:
-			return misused(usage);
-		}
-	}
+	if (end != OPTIONS_READ)
+		return end;
 	if (optind != argc)
 		return misused(usage);
-	status = control_request(path, "status");
+	status = control_request(options.path, "status");
 	if (!status)
 		return EXIT_PROBLEM;
-	if (json)
-		puts(json_object_to_json_string_ext(status, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	if (options.json)
+		print_json(status);
 	else
 		print_status(status);
 	json_object_put(status);
