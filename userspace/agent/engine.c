@@ -472,7 +472,8 @@ void engine_describe(struct engine *engine, unsigned int want, struct outcome *o
 	memset(outcome, 0, sizeof(*outcome));
 	describe_names(ssl, outcome);
 	outcome->peer = SSL_get1_peer_certificate(ssl);
-	if (engine->verification.peer_name)
+	/* Without a certificate, the name is of a ticket that was looked at and then not taken. */
+	if (outcome->peer && engine->verification.peer_name)
 		snprintf(outcome->peer_name, sizeof(outcome->peer_name), "%s", engine->verification.peer_name);
 	if (!cipher) /* nothing was agreed on */
 		return;
