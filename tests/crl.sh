@@ -17,6 +17,8 @@ issue bad authority
 issue of-bad peer --issuer bad --name DNS:localhost
 issue later authority
 issue of-later peer --issuer later --name DNS:localhost
+issue sub-too authority --subject '/O=ktlsd development/CN=sub' # another key
+issue of-sub-too peer --issuer sub-too --name DNS:localhost
 issue silent authority --extension 'keyUsage = critical, keyCertSign'
 issue of-silent peer --issuer silent --name DNS:localhost
 pki init "$dir/twin" || bail_out "pki" # the same names, other keys
@@ -28,7 +30,7 @@ publish() {
 	shift
 	mkdir -p "$published"
 	pki crl "$pki" "$@" || bail_out "pki crl"
-	for authority in root sub bad later silent; do
+	for authority in root sub sub-too bad later silent; do
 		cp "$pki/$authority-crl.pem" "$published/$authority.pem"
 	done
 	cp "$pki/crl.pem" "$published/intermediate.pem"
@@ -72,6 +74,7 @@ services() {
 		-both|crl = $now/root.pem, $dir/past/intermediate.pem, $now/intermediate.pem
 		-twin|crl = $dir/all.pem, $dir/twin/sub-crl.pem
 		-changing|$changing
+		-changing-soft|$changing\nrevocation_unknown = accept
 	END
 }
 
@@ -234,6 +237,7 @@ for version in 3 2; do
 	session leaf $version server-changing leaving
 	session chain $version server-changing of-later
 	session good $version server-changing good
+	session soft $version server-changing-soft leaving
 done
 pki revoke "$pki" leaving superseded || bail_out "pki"
 pki revoke "$pki" later cessationOfOperation || bail_out "pki"
@@ -245,6 +249,11 @@ for version in 3 2; do
 done
 check "a new list" reload
 for version in 3 2; do
+	touch "$dir/changing.pem"
+	check "a list whose signature nobody has seen yet" reload
+	is_refused soft $version server-changing-soft leaving certificate_revoked "certificate 0 .*: revoked"
+done
+for version in 3 2; do
 	is_refused leaf $version server-changing leaving certificate_revoked "certificate 0 .*: revoked .*\\(superseded\\)"
 	is_refused chain $version server-changing of-later certificate_revoked "certificate 1 .*: revoked .*\\(cessationOfOperation\\)"
 	comes $version server-changing good -sess_in "$dir/session-good-$version"
@@ -254,6 +263,21 @@ rows <<END
 server-changing leaving  certificate_revoked certificate 0
 server-changing of-later certificate_revoked certificate 1
 END
+
+# Two authorities of one name: the list of the one says nothing of the other's certificates.
+changing="crl = $dir/changing.pem, $now/sub.pem, $now/sub-too.pem"
+check "lists of two authorities with one name" reload
+for version in 3 2; do
+	comes $version server-changing of-sub-too -sess_out "$dir/session-twin-$version"
+done
+pki revoke "$pki" of-sub-too || bail_out "pki"
+publish now
+check "one of them has a new list" reload
+comes 3 server-changing of-sub
+check "the other's list is known" [ "$error" = none ]
+for version in 3 2; do
+	is_refused twin $version server-changing of-sub-too certificate_revoked "certificate 0 .*: revoked"
+done
 
 # Tickets that were given when the lists did not count for the chain, or not at all.
 for before in '' "crl = $dir/changing.pem\ncrl_scope = leaf"; do

@@ -20,7 +20,7 @@ struct crl {
 	X509_CRL *crl;
 	char *file;
 	int64_t this_update, next_update;	     /* the latter INT64_MIN: not said */
-	EVP_PKEY *_Atomic signer, *_Atomic stranger; /* who signed it; the last one who did not */
+	EVP_PKEY *_Atomic signer, *_Atomic stranger; /* who signed it; one who did not */
 };
 
 struct crls {
@@ -242,28 +242,30 @@ static void say_unknown(struct listing *answer, int error, const char *format, .
 	va_end(arguments);
 }
 
-/* The newest that counts; where the issuer's key is not at hand, each that some key was found to have signed. */
-static struct crl *next_list(struct crls *crls, struct crl *last, const X509_NAME *name, X509 *issuer)
+static struct crl *next_list(struct crls *crls, struct crl *last, const X509_NAME *name)
 {
 	struct crl *crl = last ? last + 1 : crls->item;
 
 	for (; crl < crls->item + crls->count; crl++) {
-		if (X509_NAME_cmp(X509_CRL_get_issuer(crl->crl), name) == 0 &&
-		    (issuer ? signed_by(crl, issuer) : atomic_load(&crl->signer) != NULL))
+		if (X509_NAME_cmp(X509_CRL_get_issuer(crl->crl), name) == 0)
 			return crl;
 	}
 	return NULL;
 }
 
-static bool bears_name(const struct crls *crls, const X509_NAME *name)
+/* Where only the name is there: nobody may have seen a list's signature yet, and two authorities may have one name. */
+static bool have_one_signer(struct crls *crls, const X509_NAME *name)
 {
-	size_t i;
+	EVP_PKEY *first = NULL, *signer;
+	struct crl *crl = NULL;
 
-	for (i = 0; i < crls->count; i++) {
-		if (X509_NAME_cmp(X509_CRL_get_issuer(crls->item[i].crl), name) == 0)
-			return true;
+	while ((crl = next_list(crls, crl, name))) {
+		signer = atomic_load(&crl->signer);
+		if (!signer || (first && EVP_PKEY_eq(first, signer) != 1))
+			return false;
+		first = signer;
 	}
-	return false;
+	return true;
 }
 
 static void judge_age(const struct crl *crl, const struct crl_rules *rules, struct listing *answer)
@@ -299,11 +301,12 @@ void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *
 	struct crl *crl = NULL, *newest = NULL;
 	char text[160], when[MOMENT_TEXT];
 
-	while ((crl = next_list(crls, crl, name, issuer))) {
-		/* Two authorities may have one name: without its certificate, each list counts. */
-		if (!issuer && says_revoked(crl, serial, answer))
-			return;
-		if (!newest || crl->this_update > newest->this_update)
+	if (!issuer && !have_one_signer(crls, name)) {
+		say_unknown(answer, X509_V_ERR_CRL_SIGNATURE_FAILURE, "its issuer's CRLs have not been verified yet");
+		return;
+	}
+	while ((crl = next_list(crls, crl, name))) {
+		if ((!issuer || signed_by(crl, issuer)) && (!newest || crl->this_update > newest->this_update))
 			newest = crl;
 	}
 	if (newest && says_revoked(newest, serial, answer)) /* however old it is */
@@ -316,7 +319,7 @@ void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *
 		return;
 	}
 	identity_text(name, text, sizeof(text));
-	if (bears_name(crls, name))
+	if (next_list(crls, NULL, name))
 		say_unknown(
 			answer, X509_V_ERR_CRL_SIGNATURE_FAILURE,
 			"there is a CRL in the name of %s, but it is not signed with its key, or that may not (cRLSign)",

@@ -40,8 +40,8 @@ struct crl_rules {
 };
 
 /*
- * What the lists say of a certificate: its issuer's name and its serial number. issuer: its certificate, verified; NULL: any
- * whose list has been found good before, for who has only the name.
+ * What the lists say of a certificate: its issuer's name and its serial number. issuer: its certificate, verified; NULL: for
+ * who has only the name, which will do where all lists that bear it were found to be signed with one key.
  */
 void crls_look_up(struct crls *crls, const X509_NAME *name, const ASN1_INTEGER *serial, X509 *issuer,
 		  const struct crl_rules *rules, struct listing *answer);

@@ -198,12 +198,19 @@ size_t revocation_note(const struct policy *policy, const STACK_OF(X509) *chain,
 	return end ? (size_t)(end - note) : sizeof(head);
 }
 
+/* With the issuer's certificate, which a full handshake has, a list might say more, so what nobody knows is not accepted. */
+static bool is_still_good(const struct policy *policy, const struct listing *answer)
+{
+	return is_good_enough(policy, answer) &&
+	       (answer->status == LISTED_GOOD || answer->error != X509_V_ERR_CRL_SIGNATURE_FAILURE);
+}
+
 static bool check_noted(struct verification *v, const X509_NAME *issuer, const ASN1_INTEGER *serial)
 {
 	struct listing answer;
 
 	look_up(v->policy, issuer, serial, NULL, &answer);
-	return is_good_enough(v->policy, &answer) || verify_fail(v, answer.error, "revocation", "%s", answer.text);
+	return is_still_good(v->policy, &answer) || verify_fail(v, answer.error, "revocation", "%s", answer.text);
 }
 
 /* Our own, from a sealed ticket, and yet: nothing but whole names and numbers counts. */
@@ -238,12 +245,16 @@ static bool check_verdict_again(struct verification *v, const struct note_head *
 /* As check_lists() and check_responder() do it. */
 static bool check_leaf_again(struct verification *v, X509 *certificate, const struct note_head *head)
 {
-	struct listing answer = {.status = LISTED_UNKNOWN};
-	bool asks = v->policy->ocsp == OCSP_ASK;
+	struct listing answer = {.status = LISTED_UNKNOWN, .error = X509_V_OK};
+	bool asks = v->policy->ocsp == OCSP_ASK, good = true;
 
-	if (v->policy->trust->crls)
+	if (v->policy->trust->crls) {
 		look_up_certificate(v->policy, certificate, NULL, &answer);
-	if (answer.status == LISTED_REVOKED || (v->policy->trust->crls && !asks && !is_good_enough(v->policy, &answer)))
+		/* What no list has, the responder may know. */
+		good = is_still_good(v->policy, &answer) ||
+		       (asks && answer.status == LISTED_UNKNOWN && answer.error != X509_V_ERR_CRL_SIGNATURE_FAILURE);
+	}
+	if (!good)
 		return verify_fail(v, answer.error, "revocation", "%s", answer.text);
 	return !asks || answer.status == LISTED_GOOD || check_verdict_again(v, head);
 }
