@@ -142,4 +142,24 @@ says "a damaged certificate" "faulty.conf:3: .*damaged.pem" -- \
 says "a group that OpenSSL has not" "faulty.conf:5: group \"X25520\" is unknown to OpenSSL .*; expected X25519MLKEM768" -- \
 	faults "$server" "$role" "$certificate" "key = $dir/pki/server-ecdsa.key" "groups = X25519, X25520"
 refused "and the status is not 0" faults "$server"
+
+# ---- who reads his answer slowly holds up nobody else's ----
+
+many_services() {
+	for many in $(seq 4000); do
+		client_service "a-service-with-a-name-that-makes-the-answer-longer-$many"
+	done
+}
+many_services | write_config
+check "four thousand services" ktlsctl reload
+in_background "$dir/slow.log" python3 -u -c '
+import os, socket, time
+control = socket.socket(socket.AF_UNIX)
+control.connect(os.environ["KTLSD_CONTROL"])
+control.sendall(b"status\n")
+while control.recv(1024):
+    print("reading")
+    time.sleep(0.05)'
+check "somebody reads slowly" wait_for 10 grep -q reading "$dir/slow.log"
+check "and the next is answered soon" timeout 5 ktlsctl status
 finish

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <json-c/json.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <ktlsd/protocol.h>
 
 #include "cipher.h"
+#include "clock.h"
 #include "control.h"
 #include "inspect.h"
 #include "install.h"
@@ -22,7 +24,7 @@
 
 #define LINE_MAX_LENGTH 512
 #define REQUEST_MAX (1024 * 1024)
-#define PATIENCE_S 2
+#define PATIENCE_MS 2000
 
 static char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
@@ -276,7 +278,7 @@ static json_object *answer(struct agent *agent, const struct request *request, c
 /* The line in one piece: the main thread does not wait for who types slowly. The rest, too, has only so much time. */
 static bool read_request(int fd, char *buffer, size_t size, struct request *request)
 {
-	time_t begin = time(NULL);
+	int64_t deadline = clock_ms() + PATIENCE_MS;
 	ssize_t n = read(fd, buffer, size - 1);
 	char *end = n > 0 ? memchr(buffer, '\n', n) : NULL;
 	size_t length = n;
@@ -285,28 +287,33 @@ static bool read_request(int fd, char *buffer, size_t size, struct request *requ
 		return false;
 	*end = '\0';
 	*request = (struct request){.line = buffer, .body = end + 1};
-	while (takes_body(buffer) && length < size - 1 && time(NULL) - begin <= PATIENCE_S &&
+	while (takes_body(buffer) && length < size - 1 && clock_ms() < deadline &&
 	       (n = read(fd, buffer + length, size - 1 - length)) > 0)
 		length += n;
 	request->body_length = length - (request->body - buffer);
 	return !takes_body(buffer) || n == 0;
 }
 
+/* Nor for who reads slowly. */
 static void write_all(int fd, const char *text, size_t length)
 {
-	while (length > 0) {
-		ssize_t n = send(fd, text, length, MSG_NOSIGNAL);
+	int64_t deadline = clock_ms() + PATIENCE_MS, left = PATIENCE_MS;
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
 
-		if (n <= 0)
+	while (length > 0 && left > 0 && poll(&room, 1, (int)left) > 0) {
+		ssize_t n = send(fd, text, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n <= 0 && errno != EAGAIN)
 			return;
-		text += n;
-		length -= n;
+		text += n > 0 ? n : 0;
+		length -= n > 0 ? n : 0;
+		left = deadline - clock_ms();
 	}
 }
 
 void control_serve(int listener, struct agent *agent)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
 	struct ucred who = {.uid = -1};
 	socklen_t length = sizeof(who);
 	static char buffer[REQUEST_MAX]; /* the main thread's alone */
@@ -319,7 +326,6 @@ void control_serve(int listener, struct agent *agent)
 	if (fd < 0)
 		return;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
 	if (read_request(fd, buffer, sizeof(buffer), &request)) {
 		object = answer(agent, &request, &who);
