@@ -155,7 +155,8 @@ configuration() {
 }
 
 configuration >"$dir/services"
-SSL_CERT_FILE=$pki/ca.pem start_agent <"$dir/services"
+cp "$pki/ca.pem" "$dir/system.pem"
+SSL_CERT_FILE=$dir/system.pem start_agent <"$dir/services"
 
 # ---- purposes: certificates, and what each kind of service says to them ----
 
@@ -358,6 +359,20 @@ dns-address 192.0.2.8              bad_certificate it is for DNS:192.0.2.7
 odd-names   localhost              bad_certificate it is for no name
 odd-names   localhost.evil.example bad_certificate not for
 END
+
+# ---- the system's store, when it changes ----
+
+for version in 3 2; do
+	comes $version server-system client -sess_out "$dir/session-$version"
+	comes $version server-system client -sess_in "$dir/session-$version"
+	check "TLS 1.$version: a session resumes" [ "$error $resumed" = "none 1" ]
+done
+cp "$pki/stranger-ca.pem" "$dir/system.pem"
+check "the system's store has another authority" agent_log_has 'service "server-system" has its changed files'
+for version in 3 2; do
+	comes $version server-system client -sess_in "$dir/session-$version"
+	check "TLS 1.$version: the session does not resume, and is refused" [ "$error $resumed $alert" = "EKEYREJECTED 0 unknown_ca" ]
+done
 
 # ---- another client, and the log ----
 

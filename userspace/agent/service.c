@@ -259,8 +259,8 @@ static unsigned int *resolve(const struct setting_list *list, bool (*find)(const
 /* The system's bundle, where there is one: update-ca-certificates renews it. */
 static void note_system(struct service *service)
 {
-	if (access(X509_get_default_cert_file(), F_OK) == 0)
-		source_add(&service->sources, X509_get_default_cert_file());
+	if (access(trust_system_file(), F_OK) == 0)
+		source_add(&service->sources, trust_system_file());
 }
 
 static void note_list(struct service *service, const struct setting_list *list)

@@ -12,6 +12,14 @@
 
 static TAILQ_HEAD(, trust) known = TAILQ_HEAD_INITIALIZER(known);
 
+/* As OpenSSL finds it (openssl-env(7)). */
+const char *trust_system_file(void)
+{
+	const char *file = secure_getenv(X509_get_default_cert_file_env());
+
+	return file ? file : X509_get_default_cert_file();
+}
+
 /* ---- loading ---- */
 
 struct loading {
@@ -39,10 +47,10 @@ static bool load_file(void *argument, const char *file)
 /* Its bundle, and its folder, in which OpenSSL looks when it needs an issuer. */
 static void load_system(struct trust *trust)
 {
+	trust->system = source_stamp(trust_system_file());
 	if (X509_STORE_set_default_paths(trust->store) != 1)
 		log_fatal("out of memory");
 	ERR_clear_error(); /* there may be no bundle */
-	trust->system = source_stamp(X509_get_default_cert_file());
 }
 
 static void load_authorities(struct loading *loading, const struct service_settings *service)
@@ -82,12 +90,12 @@ static char *sources_of(const struct service_settings *service, uint64_t *stamp)
 	for (i = 0; stream && i < 2; i++) {
 		fprintf(stream, "%s\n", i ? "crl" : "ca");
 		if (TAILQ_EMPTY(&service->ca))
-			*stamp = source_stamp(X509_get_default_cert_file());
+			*stamp = source_stamp(trust_system_file());
 		TAILQ_FOREACH(setting, lists[i], next) {
 			bool system = strcmp(setting->text, TRUST_SYSTEM) == 0;
 
 			fprintf(stream, "%s\n", setting->text);
-			*stamp = *stamp * 31 + source_stamp(system ? X509_get_default_cert_file() : setting->text);
+			*stamp = *stamp * 31 + source_stamp(system ? trust_system_file() : setting->text);
 		}
 	}
 	if (!stream || fclose(stream) != 0)

@@ -31,4 +31,7 @@ struct trust {
 struct trust *trust_get(const struct service_settings *service, struct complaints *complaints);
 void trust_put(struct trust *trust);
 
+/* Where the system's store is. */
+const char *trust_system_file(void);
+
 #endif
