@@ -6,7 +6,8 @@
 
 #include "verdicts.h"
 
-#define BUCKETS 8192 /* a power of two */
+#define BUCKETS 8192	    /* a power of two */
+#define PASSED_OVER_MAX 256 /* revocations, for one that makes room */
 
 struct entry {
 	uint8_t digest[32];
@@ -48,6 +49,22 @@ static void discard(struct entry *entry)
 	free(entry);
 }
 
+/* The oldest goes, but rather a good one than a revocation, which a responder that is down would not repeat. */
+static void make_room(void)
+{
+	struct entry *entry;
+	unsigned int passed;
+
+	for (passed = 0; passed < PASSED_OVER_MAX; passed++) {
+		entry = TAILQ_FIRST(&entries);
+		if (entry->verdict.answer != OCSP_ANSWER_REVOKED)
+			break;
+		TAILQ_REMOVE(&entries, entry, older);
+		TAILQ_INSERT_TAIL(&entries, entry, older);
+	}
+	discard(TAILQ_FIRST(&entries));
+}
+
 static struct entry *add(const struct ocsp_question *question)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
@@ -55,7 +72,7 @@ static struct entry *add(const struct ocsp_question *question)
 	if (!entry)
 		return NULL;
 	if (count >= VERDICTS_MAX)
-		discard(TAILQ_FIRST(&entries));
+		make_room();
 	memcpy(entry->digest, question->digest, sizeof(entry->digest));
 	ocsp_serial(X509_get0_serialNumber(question->certificate), entry->serial);
 	LIST_INSERT_HEAD(&buckets[bucket_of(entry->digest)], entry, next);
