@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http.h"
 
 #define HEADERS_MAX 16384 /* bytes; OpenSSL before 3.3 would take any number */
@@ -23,14 +24,6 @@ struct wire { /* what the BIO's callback looks after */
 	size_t received;
 	char status[48]; /* the answer's first line */
 };
-
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
 
 __attribute__((format(printf, 2, 3))) static bool fail(struct http_post *post, const char *format, ...)
 {

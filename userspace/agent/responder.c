@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http.h"
 #include "kept.h"
 #include "log.h"
@@ -51,14 +52,6 @@ static pthread_t threads[RESPONDER_THREADS];
 static unsigned int thread_count, idle;
 static bool stopping;
 static int stop_event = -1;
-
-static int64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
 
 /* ---- inquiries; the lock is held ---- */
 
