@@ -7,9 +7,10 @@
 #include "refresh.h"
 #include "watch.h"
 
-#define LOOK_MS 100   /* between hearing and looking: what happens together is looked at once */
-#define SETTLE_MS 500 /* a service's files have to rest: certificate and key come one after the other */
-#define POLL_MS 60000 /* network file systems tell nothing */
+#define LOOK_MS 100	 /* between hearing and looking: what happens together is looked at once */
+#define SETTLE_MS 500	 /* a service's files have to rest: certificate and key come one after the other */
+#define RESTLESS_MS 5000 /* but not for ever: in a folder something may change all the time */
+#define POLL_MS 60000	 /* network file systems tell nothing */
 #define WARN_MS (3600 * 1000)
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -55,10 +56,12 @@ static void look_at_sources(struct service *service, int64_t now)
 	TAILQ_FOREACH(source, &service->sources, next) {
 		enum source_news news = source_look(source);
 
-		if (news != SOURCE_SAME)
-			service->changed = now;
-		if (news == SOURCE_CHANGED)
-			service->outdated = true;
+		if (news == SOURCE_SAME)
+			continue;
+		service->changed = now;
+		if (!service->restless)
+			service->restless = now;
+		service->outdated = service->outdated || news == SOURCE_CHANGED;
 	}
 }
 
@@ -130,14 +133,16 @@ static size_t rebuild_settled(struct refresh *refresh, const struct config *conf
 
 	for (i = 0; i < config->service_count; i++) {
 		struct service *service = config->services[i];
+		int64_t settled;
 
 		if (!service->changed)
 			continue;
-		if (now < service->changed + SETTLE_MS) {
-			refresh->look_due = earlier(refresh->look_due, service->changed + SETTLE_MS);
+		settled = earlier(service->changed + SETTLE_MS, service->restless + RESTLESS_MS);
+		if (now < settled) {
+			refresh->look_due = earlier(refresh->look_due, settled);
 			continue;
 		}
-		service->changed = 0;
+		service->changed = service->restless = 0;
 		tell_of_missing(service);
 		if (!service->outdated)
 			continue;

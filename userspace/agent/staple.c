@@ -245,11 +245,14 @@ static void start_fetching(void)
 {
 	pthread_condattr_t monotonic;
 	sigset_t every, before;
+	static bool ready; /* and it stays: a responder's thread may still have something to signal */
 	int error;
 
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&change, &monotonic);
+	if (!ready)
+		pthread_cond_init(&change, &monotonic);
+	ready = true;
 	pthread_condattr_destroy(&monotonic);
 	sigfillset(&every);
 	pthread_sigmask(SIG_SETMASK, &every, &before);
@@ -269,8 +272,6 @@ void staple_stop(void)
 	pthread_mutex_unlock(&all_lock);
 	if (fetching)
 		pthread_join(fetcher, NULL);
-	if (fetching)
-		pthread_cond_destroy(&change);
 	fetching = stopping = false;
 }
 
