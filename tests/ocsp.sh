@@ -16,6 +16,10 @@ next_device() {
 	[ -e "$dir/pki/$device.pem" ] || bail_out "there are no more devices"
 }
 
+serial_of() {
+	openssl x509 -in "$dir/pki/$1.pem" -noout -serial | cut -d= -f2
+}
+
 # record FILE CERTIFICATE OPTION...: an answer about it in $dir/answers/FILE
 record() {
 	recorded=$dir/answers/$1 about=$dir/pki/$2.pem
@@ -296,6 +300,30 @@ for version in 3 2; do
 		'^result: error = EPROTO' -- through brief s_client -tls1_$version -sess_in "$dir/session"
 done
 
+# ---- what the agent says without a handshake ----
+
+verdict_of() {
+	timeout 20 ktlsctl cert verify --service "$1" "$dir/pki/$2.pem" 2>&1
+	echo "status $?"
+}
+
+revoked() {
+	timeout 20 ktlsctl revoked "$@" 2>&1
+	echo "status $?"
+}
+
+says "revoked, by number" "revoked 20.*says http" '^status 1' -- revoked "$(serial_of "$device")"
+says "by file, with the word of each service" '^service brief: .*revoked 20' '^service hard-down: .*revoked 20' '^status 1' -- \
+	revoked "$dir/pki/$device.pem"
+says "cert verify likewise" 'failed +revocation +.*revoked 20' '^refused' '^status 1' -- verdict_of hard-down "$device"
+next_device
+says "nobody has asked about it" 'no responder was asked about it' '^status 0' -- revoked "$(serial_of "$device")"
+says "cert verify asks" 'passed +revocation +.*not revoked, says http' '^accepted' '^status 0' -- verdict_of brief "$device"
+says "and then it is known" 'not revoked, says http' '^status 0' -- revoked "$(serial_of "$device")"
+next_device
+says "cert verify, and the responder is down" 'failed +revocation .*Connection refused' '^refused' '^status 1' -- verdict_of hard-down "$device"
+says "which may be good enough" 'passed +revocation .*Connection refused' '^accepted' '^status 0' -- verdict_of soft-down "$device"
+
 # ---- our servers ----
 
 # against CERTIFICATE STAPLE OPTION... -- SERVICE: what a client of the service says of a server with them (- for no staple), and
@@ -524,10 +552,6 @@ status_from() {
 	status_service=$1
 	shift
 	through "$status_service" s_client -status "$@"
-}
-
-serial_of() {
-	openssl x509 -in "$dir/pki/$1.pem" -noout -serial | cut -d= -f2
 }
 
 staples_itself() {
