@@ -403,6 +403,7 @@ says "its staple of before does not help" '"ok": ?false' 'revoked 20' -- against
 sleep 1.1
 says "nor later" '"ok": ?false' 'revoked 20' -- against good-server before -- ask
 says "nor where nobody is asked" '"ok": ?false' 'revoked 20' -- against good-server before -- staple
+says "nor to have none where that will do" '"ok": ?false' 'revoked 20' -- against good-server - -- staple-soft
 
 # ---- held ----
 

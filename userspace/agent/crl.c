@@ -38,6 +38,14 @@ struct loading {
 /* ---- loading ---- */
 
 /* A list for some reasons, some certificates or changes since another list needs what we don't do (RFC 5280 §5.2). */
+static bool narrows(const X509_EXTENSION *extension)
+{
+	int nid = OBJ_obj2nid(X509_EXTENSION_get_object((X509_EXTENSION *)extension));
+
+	/* These two have to be critical, but not every authority has read that. */
+	return X509_EXTENSION_get_critical(extension) || nid == NID_issuing_distribution_point || nid == NID_delta_crl;
+}
+
 static bool find_unsupported(const X509_CRL *crl, char oid[80])
 {
 	int i;
@@ -45,7 +53,7 @@ static bool find_unsupported(const X509_CRL *crl, char oid[80])
 	for (i = 0; i < X509_CRL_get_ext_count(crl); i++) {
 		X509_EXTENSION *extension = X509_CRL_get_ext(crl, i);
 
-		if (!X509_EXTENSION_get_critical(extension))
+		if (!narrows(extension))
 			continue;
 		OBJ_obj2txt(oid, 80, X509_EXTENSION_get_object(extension), 0);
 		return true;
@@ -129,7 +137,7 @@ static void add(struct loading *loading, const char *file, X509_CRL *x509)
 	if (find_unsupported(x509, extension))
 		complain(
 			loading->complaints, loading->setting->line,
-			"%s: the CRL of %s has the critical extension %s; expected a complete list of its issuer's own "
+			"%s: the CRL of %s has the extension %s; expected a complete list of its issuer's own "
 			"certificates (no delta, indirect or partial one)",
 			file, issuer, extension);
 	else if (!has_good_signature(crl, loading->authorities))

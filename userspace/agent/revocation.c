@@ -80,8 +80,10 @@ static bool find_verdict(struct verification *v, const struct ocsp_question *que
 		return true;
 	if (v->staple_may_come)
 		return false;
-	if (must_staple || policy->ocsp != OCSP_ASK)
+	if (must_staple || policy->ocsp != OCSP_ASK) {
+		verdicts_get_revoked(question, verdict); /* a service that asks may have heard of one */
 		return true;
+	}
 	if (v->verdict)
 		*verdict = *v->verdict;
 	return v->verdict || responder_known(question, &policy->ocsp_settings, time(NULL), verdict);

@@ -69,10 +69,13 @@ void ring_post_from_outside(int target, uint64_t tag)
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static struct io_uring ring;
 	static bool ready;
+	int error = 0;
 
 	pthread_mutex_lock(&lock);
-	if (!ready && io_uring_queue_init(2, &ring, 0) != 0)
-		log_fatal("no io_uring: %s", strerror(errno));
+	if (!ready)
+		error = io_uring_queue_init(2, &ring, 0);
+	if (error)
+		log_fatal("no io_uring: %s", strerror(-error));
 	ready = true;
 	while (post_and_wait(&ring, target, tag) != 0) /* its completion queue is full for the moment */
 		usleep(1000);
