@@ -364,7 +364,6 @@ END
 # asks_for NAME VERSION: what the server's result says.
 asks_for() {
 	on b
-	: >"$dir/serve.log"
 	in_background "$dir/serve.log" $in timeout 20 serve "none-$2-server"
 	server=$!
 	wait_for 10 grep -q '^port' "$dir/serve.log" || return 124

@@ -149,6 +149,7 @@ wait_for() {
 in_background() {
 	background_log=$1
 	shift
+	: >"$background_log" # now: what is waited for in it must not be from before
 	"$@" >"$background_log" 2>&1 </dev/null &
 	jobs="$jobs $!"
 }
@@ -189,7 +190,6 @@ s_client() {
 # through SERVICE CLIENT...: a client of a server whose socket goes through the agent (serve.c), on $port. Prints what the
 # client says, then "result: ..." lines.
 through() {
-	: >"$dir/serve.log"
 	in_background "$dir/serve.log" timeout 20 serve "$1"
 	through_server=$!
 	wait_for 10 grep -q '^port' "$dir/serve.log" || return 124
@@ -203,7 +203,6 @@ through() {
 # start_server COMMAND...: one of our examples, which says where it listens: $server is its pid, $port its port.
 # shellcheck disable=SC2034 # for the script
 start_server() {
-	: >"$dir/server.log"
 	in_background "$dir/server.log" "$@" --port 0
 	server=$!
 	wait_for 10 grep -q '^listening on' "$dir/server.log" || bail_out "$1 does not listen: $(cat "$dir/server.log")"

@@ -58,7 +58,6 @@ does_not_resume() {
 # occupy_worker: with a client that says nothing, so that the next handshake goes to another.
 occupied=''
 occupy_worker() {
-	: >"$dir/occupied.log"
 	in_background "$dir/occupied.log" timeout 20 serve lax
 	wait_for 10 grep -q '^port' "$dir/occupied.log"
 	in_background /dev/null nc -d 127.0.0.1 "$(sed -n 's/^port //p' "$dir/occupied.log")"
