@@ -135,11 +135,10 @@ static void add(struct loading *loading, const char *file, X509_CRL *x509)
 	sort_entries(x509);
 	identity_text(X509_CRL_get_issuer(x509), issuer, sizeof(issuer));
 	if (find_unsupported(x509, extension))
-		complain(
-			loading->complaints, loading->setting->line,
-			"%s: the CRL of %s has the extension %s; expected a complete list of its issuer's own "
-			"certificates (no delta, indirect or partial one)",
-			file, issuer, extension);
+		complain(loading->complaints, loading->setting->line,
+			 "%s: the CRL of %s has the extension %s; expected a complete list of its issuer's own "
+			 "certificates (no delta, indirect or partial one)",
+			 file, issuer, extension);
 	else if (!has_good_signature(crl, loading->authorities))
 		complain(
 			loading->complaints, loading->setting->line,
