@@ -171,13 +171,14 @@ static pid_t in_child(void (*run)(unsigned int, unsigned int, uid_t, const char 
 	return child;
 }
 
-static void leave(pid_t child)
+/* A crowd goes, and the agent has noticed when it has as many descriptors as before it came. */
+static void leave(pid_t child, unsigned int descriptors)
 {
 	int status;
 
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);
-	usleep(200000);
+	agent_settles(descriptors);
 }
 
 /* limits PER_CALLER PER_SERVICE PER_PEER PER_USER ALL CALLERS */
@@ -195,11 +196,12 @@ void limits(int argc, char **argv)
 	of_caller(most[0]);
 	of_service(most[1]);
 	of_peer(most[2], most[0]);
-	leave(in_child(of_user, most[3], most[0], 1001, "max_handshakes_per_user", true));
+	leave(in_child(of_user, most[3], most[0], 1001, "max_handshakes_per_user", true), before);
 	first = in_child(of_user, most[3], most[0], 1002, NULL, true);
 	second = in_child(of_user, most[4] - most[3], most[0], 1003, "max_handshakes are", true);
-	leave(first);
-	leave(second);
+	kill(first, SIGKILL);
+	leave(second, before);
+	waitpid(first, NULL, 0);
 	report(agent_settles(before), "no descriptor stays behind");
 	for (i = 0; i < most[5]; i++)
 		wire_greet(&wires[i]);
