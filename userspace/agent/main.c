@@ -23,6 +23,7 @@
 #include "keys.h"
 #include "log.h"
 #include "protect.h"
+#include "random.h"
 #include "responder.h"
 #include "staple.h"
 #include "token.h"
@@ -340,7 +341,7 @@ static bool start_workers(struct config *config)
 
 static bool prepare_tls(void)
 {
-	if (!secrets_init() || !token_init() || !keys_init()) {
+	if (!random_init() || !secrets_init() || !token_init() || !keys_init()) {
 		log_line(LOG_ERR, "OpenSSL lacks a key derivation, AES-256-GCM or random numbers (%s)",
 			 OpenSSL_version(OPENSSL_VERSION));
 		return false;
