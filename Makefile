@@ -79,7 +79,9 @@ SYSTEMD := $(call has,libsystemd)
 ifneq ($(SYSTEMD),)
 $(O)/agent/%.o: OBJECT_CFLAGS := -DHAVE_SYSTEMD
 endif
-$(O)/ktlsd: $(call objects,userspace/agent/*.c) $(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
+AGENT_OBJECTS := $(call objects,userspace/agent/*.c userspace/agent/*/*.c) \
+	$(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
+$(O)/ktlsd: $(AGENT_OBJECTS)
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
 
 $(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
@@ -136,7 +138,7 @@ soak:
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 FUZZ_TARGETS := message settings token records engine ocsp certificate
-FUZZ_OBJECTS := $(filter-out %/agent/main.o,$(call objects,userspace/agent/*.c)) $(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
+FUZZ_OBJECTS := $(filter-out %/agent/main.o,$(AGENT_OBJECTS))
 
 fuzz:
 	$(if $(filter 1,$(NATIVE)),,$(IN_TREE)) $(MAKE) -j2 O=build/fuzz CFLAGS='$(FUZZ_FLAGS)' HARDENING=-fPIE \

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* What an OCSP response is worth, and what is asked. */
-#include "ocsp.h"
 #include "ocsp_authority.h"
 #include "unit.h"
+#include "x509/ocsp.h"
 
 #define NOW 2000030400 /* 2033-05-18T12:00:00Z: far from the clock that the test runs by */
 #define HOUR 3600

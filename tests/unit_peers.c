@@ -4,9 +4,9 @@
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
-#include "identity.h"
-#include "peers.h"
 #include "unit.h"
+#include "x509/identity.h"
+#include "x509/peers.h"
 
 static EVP_PKEY *key;
 

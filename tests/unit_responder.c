@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "kept.h"
 #include "ocsp_server.h"
-#include "responder.h"
-#include "verdicts.h"
+#include "x509/kept.h"
+#include "x509/responder.h"
+#include "x509/verdicts.h"
 
 static char directory[] = "/tmp/unit-responder-XXXXXX";
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Staples for our own certificates: fetched, renewed, kept, and what happens when they can't be. */
-#include "kept.h"
 #include "log.h"
 #include "ocsp_server.h"
-#include "responder.h"
-#include "staple.h"
+#include "x509/kept.h"
+#include "x509/responder.h"
+#include "x509/staple.h"
 
 static char directory[] = "/tmp/unit-staple-XXXXXX";
 static FILE *log_file;

@@ -16,11 +16,11 @@
 #include "../../userspace/agent/cipher.h"
 #include "../../userspace/agent/config.h"
 #include "../../userspace/agent/engine.h"
-#include "../../userspace/agent/identity.h"
 #include "../../userspace/agent/inspect.h"
 #include "../../userspace/agent/log.h"
 #include "../../userspace/agent/peer.h"
-#include "../../userspace/agent/revocation.h"
+#include "../../userspace/agent/x509/identity.h"
+#include "../../userspace/agent/x509/revocation.h"
 #include "fuzz.h"
 
 #define SIGN 1

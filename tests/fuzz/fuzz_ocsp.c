@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../userspace/agent/ocsp.h"
+#include "../../userspace/agent/x509/ocsp.h"
 #include "../ocsp_authority.h"
 #include "fuzz.h"
 

@@ -11,9 +11,9 @@
 #include "context.h"
 #include "engine.h"
 #include "log.h"
-#include "revocation.h"
-#include "staple.h"
 #include "ticket.h"
+#include "x509/revocation.h"
+#include "x509/staple.h"
 
 static bool kernel_has_max_payload;
 

@@ -8,10 +8,10 @@
 
 #include <openssl/ssl.h>
 
-#include "certificate.h"
 #include "complaint.h"
-#include "policy.h"
 #include "settings.h"
+#include "x509/certificate.h"
+#include "x509/policy.h"
 
 enum { CONTEXT_ECDSA, CONTEXT_RSA, CONTEXT_EDDSA, CONTEXT_KINDS };
 

@@ -18,9 +18,9 @@
 #include "inspect.h"
 #include "install.h"
 #include "log.h"
-#include "staple.h"
 #include "unix_socket.h"
 #include "worker.h"
+#include "x509/staple.h"
 
 #define LINE_MAX_LENGTH 512
 #define REQUEST_MAX (1024 * 1024)

@@ -11,7 +11,7 @@
 
 #include "engine.h"
 #include "log.h"
-#include "revocation.h"
+#include "x509/revocation.h"
 
 #define CHANNEL_BINDING_LABEL "EXPORTER-Channel-Binding" /* RFC 9266 §4.2 */
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "secrets.h"
-#include "verify.h"
+#include "x509/verify.h"
 
 #define ENGINE_INPUT_MAX (256 * 1024)  /* bytes of handshake that a peer may send */
 #define ENGINE_OUTPUT_MAX (256 * 1024) /* and that we may */

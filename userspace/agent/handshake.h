@@ -21,10 +21,10 @@
 #include "config.h"
 #include "engine.h"
 #include "install.h"
-#include "responder.h"
 #include "ring.h"
 #include "token.h"
 #include "worker.h"
+#include "x509/responder.h"
 
 #define HANDSHAKE_INPUT 4096 /* OpenSSL keeps what is left of a longer record */
 

@@ -8,12 +8,12 @@
 
 #include <ktlsd/protocol.h>
 
-#include "identity.h"
 #include "inspect.h"
 #include "log.h"
-#include "responder.h"
-#include "verdicts.h"
-#include "verify.h"
+#include "x509/identity.h"
+#include "x509/responder.h"
+#include "x509/verdicts.h"
+#include "x509/verify.h"
 
 #define CHAIN_MAX 200 /* certificates that are looked at */
 #define VERDICTS_SHOWN 16

@@ -19,15 +19,15 @@
 #include "admission.h"
 #include "control.h"
 #include "doors.h"
-#include "kept.h"
 #include "keys.h"
 #include "log.h"
 #include "protect.h"
 #include "random.h"
-#include "responder.h"
-#include "staple.h"
 #include "token.h"
 #include "worker.h"
+#include "x509/kept.h"
+#include "x509/responder.h"
+#include "x509/staple.h"
 
 #define DEFAULT_CONFIG "/etc/ktlsd/ktlsd.conf"
 

@@ -6,9 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "identity.h"
-#include "moment.h"
 #include "peer.h"
+#include "x509/identity.h"
+#include "x509/moment.h"
 
 #define TEXT_MAX 2048 /* of one attribute: a certificate may be as long as it likes, a message may not */
 

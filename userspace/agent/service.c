@@ -9,11 +9,11 @@
 
 #include <ktlsd/protocol.h>
 
-#include "certificate.h"
 #include "log.h"
 #include "proof.h"
 #include "service.h"
-#include "staple.h"
+#include "x509/certificate.h"
+#include "x509/staple.h"
 
 #define SERVICE_CERTIFICATES 64 /* per service */
 

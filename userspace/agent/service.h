@@ -15,10 +15,10 @@
 
 #include "complaint.h"
 #include "context.h"
-#include "expiry.h"
-#include "policy.h"
 #include "settings.h"
 #include "source.h"
+#include "x509/expiry.h"
+#include "x509/policy.h"
 
 struct service_usage {
 	_Atomic unsigned int holders; /* services that share it */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../log.h"
 #include "identity.h"
-#include "log.h"
 #include "peers.h"
 
 #define SUBJECT_MAX 2048

@@ -6,7 +6,7 @@
 
 #include <ktlsd/protocol.h>
 
-#include "log.h"
+#include "../log.h"
 #include "policy.h"
 
 static STACK_OF(ASN1_OBJECT) *read_oids(const struct setting_list *list, const char *what,

@@ -10,10 +10,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "../clock.h"
+#include "../log.h"
 #include "http.h"
 #include "kept.h"
-#include "log.h"
 #include "responder.h"
 #include "verdicts.h"
 

@@ -10,8 +10,8 @@
 
 #include <openssl/x509.h>
 
-#include "complaint.h"
-#include "settings.h"
+#include "../complaint.h"
+#include "../settings.h"
 
 struct crls;
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../log.h"
 #include "expiry.h"
-#include "log.h"
 
 #define DAY (24 * 60 * 60)
 

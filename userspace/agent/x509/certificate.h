@@ -6,8 +6,8 @@
 #include <openssl/x509.h>
 #include <time.h>
 
-#include "complaint.h"
-#include "settings.h"
+#include "../complaint.h"
+#include "../settings.h"
 
 struct certificate {
 	X509 *leaf;

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../files.h"
+#include "../log.h"
+#include "../source.h"
 #include "certificate.h"
-#include "files.h"
-#include "log.h"
-#include "source.h"
 #include "trust.h"
 
 static TAILQ_HEAD(, trust) known = TAILQ_HEAD_INITIALIZER(known);

@@ -6,10 +6,10 @@
 #include <openssl/x509.h>
 #include <stdbool.h>
 
-#include "complaint.h"
+#include "../complaint.h"
+#include "../settings.h"
 #include "ocsp.h"
 #include "peers.h"
-#include "settings.h"
 #include "trust.h"
 
 struct policy {

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../files.h"
+#include "../log.h"
 #include "crl.h"
-#include "files.h"
 #include "identity.h"
-#include "log.h"
 #include "moment.h"
 
 struct crl {

@@ -5,8 +5,8 @@
 
 #include <ktlsd/protocol.h>
 
+#include "../log.h"
 #include "explain.h"
-#include "log.h"
 #include "moment.h"
 #include "responder.h"
 #include "revocation.h"

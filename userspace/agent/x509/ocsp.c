@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "../log.h"
 #include "moment.h"
 #include "ocsp.h"
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "../log.h"
 #include "kept.h"
-#include "log.h"
 #include "moment.h"
 #include "responder.h"
 #include "staple.h"

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../log.h"
 #include "kept.h"
-#include "log.h"
 #include "ocsp.h"
 
 #define SWEEP_EVERY 4096 /* files written */

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "../clock.h"
 #include "http.h"
 
 #define HEADERS_MAX 16384 /* bytes; OpenSSL before 3.3 would take any number */

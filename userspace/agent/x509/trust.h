@@ -10,9 +10,9 @@
 #include <openssl/x509.h>
 #include <sys/queue.h>
 
-#include "complaint.h"
+#include "../complaint.h"
+#include "../settings.h"
 #include "crl.h"
-#include "settings.h"
 
 #define TRUST_SYSTEM "system" /* in place of a file: the system's store */
 

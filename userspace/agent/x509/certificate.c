@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../log.h"
 #include "certificate.h"
-#include "log.h"
 
 /* Opens a file to read PEM from; NULL with a complaint. */
 static BIO *open_pem(const struct setting *file, struct complaints *complaints)
