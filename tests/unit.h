@@ -57,6 +57,13 @@ static inline bool check_text(const char *got, const char *wanted, const char *w
 		}                                                                                                      \
 	} while (0)
 
+static inline void remove_folder(const char *path)
+{
+	char command[128];
+
+	must(snprintf(command, sizeof(command), "rm -r %s", path) < (int)sizeof(command) && system(command) == 0);
+}
+
 /* The value of main(). */
 static inline int finish(void)
 {

@@ -620,14 +620,6 @@ static void test_openssl(void)
 	free_authority(&delegate, true);
 }
 
-static void clean_up(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -r %s", directory);
-	must(system(command) == 0);
-}
-
 int main(void)
 {
 	must(mkdtemp(directory));
@@ -648,6 +640,6 @@ int main(void)
 	test_bad_files();
 	test_openssl();
 	stop_server();
-	clean_up();
+	remove_folder(directory);
 	return finish();
 }

@@ -176,14 +176,6 @@ static void test_staple_kept(void)
 	must(kept_in(NULL));
 }
 
-static void clean_up(void)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -r %s", directory);
-	must(system(command) == 0);
-}
-
 int main(void)
 {
 	must(mkdtemp(directory));
@@ -196,6 +188,6 @@ int main(void)
 	test_staple_kept();
 	stop_server();
 	fclose(log_file);
-	clean_up();
+	remove_folder(directory);
 	return finish();
 }

@@ -111,7 +111,7 @@ static void make_folders(const char *name)
 
 int main(void)
 {
-	char directory[] = "/tmp/unit_watch.XXXXXX", path[PATH_MAX], command[64];
+	char directory[] = "/tmp/unit_watch.XXXXXX", path[PATH_MAX];
 
 	must(mkdtemp(directory) && watch_open() >= 0);
 	make_folders(directory);
@@ -124,7 +124,6 @@ int main(void)
 	make_folders(path);
 	go_through(to_folder, "link");
 	test_odd_paths();
-	snprintf(command, sizeof(command), "rm -r %s", directory);
-	must(system(command) == 0);
+	remove_folder(directory);
 	return finish();
 }

@@ -240,17 +240,6 @@ static void flood(void)
 	report(agent_settles(before), "no descriptor stays behind");
 }
 
-static int64_t handshakes_ms(unsigned int count)
-{
-	int64_t begin = now_ms();
-
-	for (unsigned int i = 0; i < count; i++) {
-		if (!good_handshake())
-			return -1;
-	}
-	return now_ms() - begin;
-}
-
 static void asks_without_end(void)
 {
 	static uint8_t datagram[KTLSD_DATAGRAM_MAX] __attribute__((aligned(8)));

@@ -96,6 +96,8 @@ struct ended wait_ended(struct ktlsd *agent, int timeout_ms, uint64_t *cookie);
 struct ended serve(int fd, const char *service, unsigned int timeout_ms);
 /* Both ends of a new connection through the agent, and data both ways. */
 bool good_handshake(void);
+/* So many of them, one after the other; -1 if one failed. */
+int64_t handshakes_ms(unsigned int count);
 
 /* ---- sets of cases ---- */
 

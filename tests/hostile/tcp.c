@@ -157,3 +157,14 @@ bool good_handshake(void)
 	close_pair(pair);
 	return good;
 }
+
+int64_t handshakes_ms(unsigned int count)
+{
+	int64_t begin = now_ms();
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (!good_handshake())
+			return -1;
+	}
+	return now_ms() - begin;
+}
