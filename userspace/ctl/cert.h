@@ -25,8 +25,12 @@ bool given_by_file(struct given *given, const char *path);
 bool given_by_server(struct given *given, const struct address *address, const char *server_name);
 void given_clear(struct given *given);
 
-/* The certificates of some files as PEM, one behind the other, for the agent; to be freed. NULL after a complaint. */
-char *pem_of_files(char *const *paths, size_t *length);
+/*
+ * Sends the agent a command with the certificates of some files (paths ends with NULL; NULL: none), and shows what it says. The
+ * status to end with.
+ */
+int ask_about(const struct options *options, const char *command, char *const *paths,
+	      int (*show)(struct json_object *answer, bool json));
 
 /* Adds a text to the remarks; what it quotes has to be harmless already. */
 void given_remark(struct given *given, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -286,7 +286,8 @@ static bool append_pem(BIO *bio, const char *path)
 	return taken;
 }
 
-char *pem_of_files(char *const *paths, size_t *length)
+/* One behind the other. */
+static char *pem_of_files(char *const *paths, size_t *length)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 	bool taken = bio != NULL;
@@ -300,4 +301,23 @@ char *pem_of_files(char *const *paths, size_t *length)
 	}
 	BIO_free(bio);
 	return pem;
+}
+
+int ask_about(const struct options *options, const char *command, char *const *paths,
+	      int (*show)(struct json_object *answer, bool json))
+{
+	struct json_object *answer;
+	size_t length = 0;
+	char *pem = paths ? pem_of_files(paths, &length) : NULL;
+	int status;
+
+	if (paths && !pem)
+		return EXIT_PROBLEM;
+	answer = control_ask(options->path, command, pem, length);
+	free(pem);
+	if (!answer)
+		return EXIT_PROBLEM;
+	status = show(answer, options->json);
+	json_object_put(answer);
+	return status;
 }

@@ -2,7 +2,6 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <json-c/json.h>
 
@@ -55,27 +54,14 @@ static int print_answer(struct json_object *answer, bool json)
 	return accepted ? EXIT_OK : EXIT_PROBLEM;
 }
 
-static int verify(const char *path, const char *service, const char *name, char *const *files, bool json)
+static int verify(const struct options *options, char *const *files)
 {
-	struct json_object *answer;
 	char command[512];
-	size_t length;
-	char *pem;
-	int status;
 
-	if (strpbrk(service, " \n") || strpbrk(name, " \n") ||
-	    snprintf(command, sizeof(command), "verify %s %s", service, name) >= (int)sizeof(command))
+	if (strpbrk(options->service, " \n") || strpbrk(options->name, " \n") ||
+	    snprintf(command, sizeof(command), "verify %s %s", options->service, options->name) >= (int)sizeof(command))
 		return complain("the name of a service or a server has no space in it, and is not that long");
-	pem = pem_of_files(files, &length);
-	if (!pem)
-		return EXIT_PROBLEM;
-	answer = control_ask(path, command, pem, length);
-	free(pem);
-	if (!answer)
-		return EXIT_PROBLEM;
-	status = print_answer(answer, json);
-	json_object_put(answer);
-	return status;
+	return ask_about(options, command, files, print_answer);
 }
 
 int cert_verify_main(int argc, char **argv)
@@ -87,5 +73,5 @@ int cert_verify_main(int argc, char **argv)
 		return status;
 	if (!options.service || optind == argc)
 		return misused(usage);
-	return verify(options.path, options.service, options.name, argv + optind, options.json);
+	return verify(&options, argv + optind);
 }

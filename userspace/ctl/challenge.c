@@ -10,7 +10,7 @@
 #include <openssl/x509.h>
 
 #include "../agent/proof.h"
-#include "ktlsctl.h"
+#include "cert.h"
 #include "ktlsd.h"
 
 #define NONCE_LENGTH 32
@@ -58,12 +58,12 @@ static void add_certificate(struct json_object *report, X509 *certificate)
 {
 	uint8_t digest[EVP_MAX_MD_SIZE];
 	unsigned int length;
-	struct tm end;
+	int64_t end;
 
 	add_name(report, "subject", X509_get_subject_name(certificate));
 	add_name(report, "issuer", X509_get_issuer_name(certificate));
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1)
-		report_time(report, "not_after", timegm(&end));
+	if (seconds_of_time(X509_get0_notAfter(certificate), &end))
+		report_time(report, "not_after", end);
 	if (X509_digest(certificate, EVP_sha256(), digest, &length) == 1)
 		add_hex(report, "sha256", digest, length);
 }

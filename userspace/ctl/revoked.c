@@ -2,7 +2,6 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <json-c/json.h>
@@ -61,29 +60,14 @@ static bool is_serial(const char *argument)
 	return access(argument, F_OK) != 0 && strcmp(argument, "-") != 0;
 }
 
-static int ask(const char *path, char *const *arguments, bool json)
+static int ask(const struct options *options, char *const *arguments)
 {
-	struct json_object *answer;
 	char command[128];
-	char *pem = NULL;
-	size_t length = 0;
-	int status;
 
-	if (!arguments[1] && is_serial(arguments[0])) {
-		snprintf(command, sizeof(command), "revoked %.100s", arguments[0]);
-	} else {
-		strcpy(command, "revoked");
-		pem = pem_of_files(arguments, &length);
-		if (!pem)
-			return EXIT_PROBLEM;
-	}
-	answer = control_ask(path, command, pem, length);
-	free(pem);
-	if (!answer)
-		return EXIT_PROBLEM;
-	status = print_answer(answer, json);
-	json_object_put(answer);
-	return status;
+	if (arguments[1] || !is_serial(arguments[0]))
+		return ask_about(options, "revoked", arguments, print_answer);
+	snprintf(command, sizeof(command), "revoked %.100s", arguments[0]);
+	return ask_about(options, command, NULL, print_answer);
 }
 
 int revoked_main(int argc, char **argv)
@@ -93,5 +77,5 @@ int revoked_main(int argc, char **argv)
 
 	if (status != OPTIONS_READ)
 		return status;
-	return optind < argc ? ask(options.path, argv + optind, options.json) : misused(usage);
+	return optind < argc ? ask(&options, argv + optind) : misused(usage);
 }
