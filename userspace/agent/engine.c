@@ -311,13 +311,6 @@ static enum engine_status done(struct engine *engine)
 	return engine->verification.pending ? decide(engine) : ENGINE_DONE;
 }
 
-struct ocsp_question engine_question(struct engine *engine)
-{
-	const STACK_OF(X509) *chain = SSL_get0_verified_chain(engine->ssl);
-
-	return ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
-}
-
 static bool send_tickets(struct engine *engine, unsigned int count)
 {
 	if (!SSL_is_server(engine->ssl) || SSL_version(engine->ssl) != TLS1_3_VERSION)

@@ -21,7 +21,7 @@
 enum engine_status {
 	ENGINE_WANTS_INPUT,
 	ENGINE_DONE,
-	ENGINE_UNDECIDED, /* TLS is through, but whether the peer was revoked has to be asked: engine_decide() */
+	ENGINE_UNDECIDED, /* TLS is through, but verification.question has to be asked: engine_decide() */
 	ENGINE_REFUSED,	  /* TLS is through, but the peer was revoked: engine_refuse() */
 	ENGINE_FAILED,
 };
@@ -75,9 +75,6 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 
 /* One step with what has been received; *taken bytes of it are consumed. */
 enum engine_status engine_step(struct engine *engine, const uint8_t *input, size_t length, size_t *taken);
-
-/* After ENGINE_UNDECIDED: whom to ask about; NULLs if the peer's chain has no issuer. Valid until the engine stops. */
-struct ocsp_question engine_question(struct engine *engine);
 
 /*
  * With the answer; DONE or REFUSED. DONE leaves the flight that ends the handshake in output, tickets (so many, server role)

@@ -233,12 +233,11 @@ static void answered(struct ocsp_waiter *waiter, const struct ocsp_verdict *verd
 static void hold(struct handshake *hs)
 {
 	const struct ocsp_settings *settings = &hs->service->policy.ocsp_settings;
-	const struct ocsp_question question = engine_question(&hs->engine);
 
 	hs->state = HANDSHAKE_HOLD;
 	hs->patience = hs->worker->now + settings->timeout_ms;
 	hs->waiter.answered = answered;
-	if (responder_ask(&question, settings, &hs->waiter, &hs->verdict))
+	if (responder_ask(&hs->engine.verification.question, settings, &hs->waiter, &hs->verdict))
 		decide(hs);
 }
 

@@ -93,15 +93,15 @@ static void forget(struct ocsp_waiter *waiter, const struct ocsp_verdict *verdic
  * True with the verdict, if there is one at once. Else what comes of it is in the cache when somebody looks again. The chain
  * has been verified: see responder.h.
  */
-static bool ask(const struct policy *policy, const STACK_OF(X509) *chain, struct ocsp_verdict *verdict)
+static bool ask(const struct ocsp_question *question, const struct ocsp_settings *settings,
+		struct ocsp_verdict *verdict)
 {
-	const struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
 	struct ocsp_waiter *waiter = calloc(1, sizeof(*waiter));
 
 	if (!waiter)
 		log_fatal("out of memory");
 	waiter->answered = forget;
-	if (!responder_ask(&question, &policy->ocsp_settings, waiter, verdict))
+	if (!responder_ask(question, settings, waiter, verdict))
 		return false;
 	free(waiter);
 	return true;
@@ -122,7 +122,7 @@ static bool verify(const struct policy *policy, const char *name, STACK_OF(X509)
 		log_fatal("out of memory");
 	accepted = verify_chain(policy, store, name, verification);
 	if (accepted && verification->pending && !verification->staple_may_come &&
-	    ask(policy, X509_STORE_CTX_get0_chain(store), &verdict)) {
+	    ask(&verification->question, &policy->ocsp_settings, &verdict)) {
 		verification->verdict = &verdict;
 		accepted = verify_rest(policy, X509_STORE_CTX_get0_chain(store), verification);
 		verification->verdict = NULL;

@@ -11,6 +11,7 @@
 
 #include "../log.h"
 #include "certificate.h"
+#include "moment.h"
 
 /* Opens a file to read PEM from; NULL with a complaint. */
 static BIO *open_pem(const struct setting *file, struct complaints *complaints)
@@ -123,9 +124,9 @@ static char **dns_names(X509 *leaf)
 
 static time_t end_of(const X509 *certificate)
 {
-	struct tm tm;
+	int64_t end = moment_of(X509_get0_notAfter(certificate));
 
-	return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1 ? timegm(&tm) : 0;
+	return end == INT64_MIN ? 0 : end;
 }
 
 static time_t first_end(const struct certificate *certificate)

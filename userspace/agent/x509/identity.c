@@ -102,7 +102,7 @@ bool identity_serial(X509 *certificate, char text[IDENTITY_SERIAL])
 	return fits;
 }
 
-static void to_hex(const uint8_t *digest, char text[IDENTITY_SHA256])
+void identity_hex(const uint8_t digest[static 32], char text[IDENTITY_SHA256])
 {
 	int i;
 
@@ -117,7 +117,7 @@ bool identity_fingerprint(X509 *certificate, char text[IDENTITY_SHA256])
 
 	if (X509_digest(certificate, EVP_sha256(), digest, &length) != 1)
 		return false;
-	to_hex(digest, text);
+	identity_hex(digest, text);
 	return true;
 }
 
@@ -130,6 +130,6 @@ bool identity_key_fingerprint(X509 *certificate, char text[IDENTITY_SHA256])
 
 	OPENSSL_free(der);
 	if (done)
-		to_hex(digest, text);
+		identity_hex(digest, text);
 	return done;
 }

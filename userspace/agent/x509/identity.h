@@ -5,6 +5,7 @@
 
 #include <openssl/x509.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define IDENTITY_MAX 512 /* bytes of one name with its kind, NUL included */
 
@@ -23,6 +24,7 @@ bool identity_serial(X509 *certificate, char text[IDENTITY_SERIAL]);
 
 /* Hexadecimal SHA-256, lower case. */
 #define IDENTITY_SHA256 65
+void identity_hex(const uint8_t digest[static 32], char text[IDENTITY_SHA256]);
 bool identity_fingerprint(X509 *certificate, char text[IDENTITY_SHA256]);
 bool identity_key_fingerprint(X509 *certificate, char text[IDENTITY_SHA256]); /* of SubjectPublicKeyInfo */
 

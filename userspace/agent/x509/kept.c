@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../log.h"
+#include "identity.h"
 #include "kept.h"
 #include "ocsp.h"
 
@@ -23,10 +24,7 @@ static _Atomic unsigned int written_since_sweep;
 
 static void file_name(char name[static NAME_LENGTH + 1], const uint8_t *digest, const char *suffix)
 {
-	size_t i;
-
-	for (i = 0; i < 32; i++)
-		sprintf(name + 2 * i, "%02x", digest[i]);
+	identity_hex(digest, name);
 	strcpy(name + 64, suffix);
 }
 

@@ -55,38 +55,37 @@ static bool check_lists(struct verification *v, const STACK_OF(X509) *chain, boo
 	return true;
 }
 
-static void look_at_staple(struct verification *v, const struct ocsp_question *question, struct ocsp_verdict *verdict)
+static void look_at_staple(struct verification *v, struct ocsp_verdict *verdict)
 {
 	const struct ocsp_received staple = {v->staple, v->staple_length, "the server's staple", NULL};
 	struct ocsp_verdict known;
 
-	ocsp_check(question, &v->policy->ocsp_settings, &staple, time(NULL), verdict);
+	ocsp_check(&v->question, &v->policy->ocsp_settings, &staple, time(NULL), verdict);
 	/* A staple from before the revocation is still signed, and when that was heard of makes no difference. */
-	if (verdict->answer == OCSP_ANSWER_GOOD && verdicts_get_revoked(question, &known) &&
+	if (verdict->answer == OCSP_ANSWER_GOOD && verdicts_get_revoked(&v->question, &known) &&
 	    known.this_update >= verdict->this_update)
 		*verdict = known;
 }
 
 /* What there is to know without asking anybody. False: somebody has to be asked, or waited for. */
-static bool find_verdict(struct verification *v, const struct ocsp_question *question, bool must_staple,
-			 struct ocsp_verdict *verdict)
+static bool find_verdict(struct verification *v, bool must_staple, struct ocsp_verdict *verdict)
 {
 	const struct policy *policy = v->policy;
 
 	ocsp_unusable(verdict, "the server gave no staple%s", must_staple ? ", and its certificate demands one" : "");
 	if (v->staple)
-		look_at_staple(v, question, verdict);
+		look_at_staple(v, verdict);
 	if (verdict->answer != OCSP_ANSWER_UNUSABLE)
 		return true;
 	if (v->staple_may_come)
 		return false;
 	if (must_staple || policy->ocsp != OCSP_ASK) {
-		verdicts_get_revoked(question, verdict); /* a service that asks may have heard of one */
+		verdicts_get_revoked(&v->question, verdict); /* a service that asks may have heard of one */
 		return true;
 	}
 	if (v->verdict)
 		*verdict = *v->verdict;
-	return v->verdict || responder_known(question, &policy->ocsp_settings, time(NULL), verdict);
+	return v->verdict || responder_known(&v->question, &policy->ocsp_settings, time(NULL), verdict);
 }
 
 static bool judge_verdict(struct verification *v, const struct ocsp_verdict *verdict, bool must_staple)
@@ -106,13 +105,12 @@ static bool check_responder(struct verification *v, const STACK_OF(X509) *chain,
 {
 	X509 *leaf = sk_X509_value(chain, 0), *issuer = sk_X509_value(chain, 1);
 	bool must_staple = v->policy->role == KTLSD_CLIENT && ocsp_must_staple(leaf);
-	struct ocsp_question question;
 	struct ocsp_verdict verdict;
 
 	if (!issuer || (!must_staple && (listed || v->policy->ocsp == OCSP_OFF)))
 		return true;
-	question = ocsp_question(leaf, issuer);
-	v->pending = !find_verdict(v, &question, must_staple, &verdict);
+	v->question = ocsp_question(leaf, issuer);
+	v->pending = !find_verdict(v, must_staple, &verdict);
 	if (v->pending)
 		verify_skip(v, "revocation",
 			    v->staple_may_come

@@ -86,11 +86,9 @@ static char *sources_of(const struct service_settings *service, uint64_t *stamp)
 	size_t length, i;
 	FILE *stream = open_memstream(&text, &length);
 
-	*stamp = 0;
+	*stamp = TAILQ_EMPTY(&service->ca) ? source_stamp(trust_system_file()) : 0;
 	for (i = 0; stream && i < 2; i++) {
 		fprintf(stream, "%s\n", i ? "crl" : "ca");
-		if (TAILQ_EMPTY(&service->ca))
-			*stamp = source_stamp(trust_system_file());
 		TAILQ_FOREACH(setting, lists[i], next) {
 			bool system = strcmp(setting->text, TRUST_SYSTEM) == 0;
 

@@ -35,6 +35,7 @@ struct verification {
 	int error;	       /* X509_V_OK or X509_V_ERR_*, which chooses the alert */
 	const char *peer_name; /* of the allow list, or NULL; lives as long as the policy */
 	bool pending;	       /* all is well, but whether it was revoked has still to be found out: verify_rest() */
+	struct ocsp_question question; /* pending: for the responder; its certificates are the chain's */
 };
 
 /* Once per process. */
