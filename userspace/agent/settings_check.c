@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include <stddef.h>
+#include <string.h>
+
+#include <ktlsd/protocol.h>
+
+#include "settings_check.h"
+
+/* Responses are signed; to verify a responder's own certificate would take another responder. */
+static void check_responder(const struct setting *setting, const char *key, struct complaints *complaints)
+{
+	if (setting->text && strncmp(setting->text, "http://", 7) != 0)
+		complain(complaints, setting->line, "%s = %s; expected http://HOST[:PORT][/PATH]", key, setting->text);
+}
+
+/* What only makes sense where somebody is verified would otherwise look like protection that is not there. */
+static void check_peer_keys(const struct service_settings *service, struct complaints *complaints)
+{
+	const struct setting *lists[] = {TAILQ_FIRST(&service->purposes), TAILQ_FIRST(&service->policies),
+					 TAILQ_FIRST(&service->allow_peers), TAILQ_FIRST(&service->allow_peers_files),
+					 TAILQ_FIRST(&service->crl)};
+	unsigned int line = service->ocsp ? service->line : 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+		line = lists[i] ? lists[i]->line : line;
+	if (service->role == KTLSD_SERVER && !service->client_certificate && line)
+		complain(
+			complaints, line,
+			"service \"%s\" asks clients for no certificate, so what it demands of one has no effect; expected "
+			"client_certificate = require or request",
+			service->name);
+	if (service->role == KTLSD_SERVER && service->ocsp == OCSP_STAPLE)
+		complain(
+			complaints, service->line,
+			"service \"%s\": ocsp = staple is for the client role, clients staple nothing; expected ocsp = ask",
+			service->name);
+	if (service->staple && service->role == KTLSD_CLIENT)
+		complain(complaints, service->line,
+			 "service \"%s\": staple = yes is for server services; for the peer's staple: ocsp = staple",
+			 service->name);
+	check_responder(&service->ocsp_responder, "ocsp_responder", complaints);
+	check_responder(&service->staple_responder, "staple_responder", complaints);
+}
+
+static void check_service(const struct service_settings *service, struct complaints *complaints)
+{
+	if (!service->role)
+		complain(complaints, service->line, "service \"%s\" has no role; expected role = server or client",
+			 service->name);
+	if (service->role == KTLSD_SERVER && TAILQ_EMPTY(&service->certificates))
+		complain(complaints, service->line,
+			 "service \"%s\" has no certificate; expected certificate = FILE and key = FILE",
+			 service->name);
+	if (service->role == KTLSD_SERVER && service->client_certificate && TAILQ_EMPTY(&service->ca))
+		complain(
+			complaints, service->line,
+			"service \"%s\" wants client certificates and names no ca to verify them with; expected ca = FILE",
+			service->name);
+	if (service->role == KTLSD_CLIENT && service->client_certificate)
+		complain(complaints, service->line,
+			 "service \"%s\" is for the client role; expected client_certificate in server services only",
+			 service->name);
+	check_peer_keys(service, complaints);
+	if (TAILQ_EMPTY(&service->certificates) && !TAILQ_EMPTY(&service->allow_challenge))
+		complain(
+			complaints, TAILQ_FIRST(&service->allow_challenge)->line,
+			"service \"%s\" has allow_challenge and no key to prove; expected certificate = FILE and key = FILE",
+			service->name);
+	if (service->min_version > service->max_version)
+		complain(complaints, service->line, "service \"%s\": min_version is above max_version", service->name);
+	if (service->rsa_key_transport && service->min_version > 0x0303)
+		complain(complaints, service->line,
+			 "service \"%s\" has rsa_key_transport, which TLS 1.3 has not; expected min_version = 1.2",
+			 service->name);
+}
+
+void settings_check(const struct settings *settings, struct complaints *complaints)
+{
+	const struct service_settings *service;
+
+	if (TAILQ_EMPTY(&settings->services))
+		complain(complaints, 0, "no service; expected at least one [service NAME]");
+	TAILQ_FOREACH(service, &settings->services, next)
+		check_service(service, complaints);
+}
