@@ -1,87 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* Asking OCSP responders, good and bad ones, and what is remembered of their answers. */
-#include <fcntl.h>
 #include <openssl/pem.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "ocsp_server.h"
-#include "x509/kept.h"
-#include "x509/responder.h"
+#include "ocsp_asker.h"
 #include "x509/verdicts.h"
 
 static char directory[] = "/tmp/unit-responder-XXXXXX";
-
-/* ---- somebody who asks ---- */
-
-struct asker {
-	struct ocsp_waiter waiter;
-	sem_t told;
-	_Atomic unsigned int times;
-	struct ocsp_verdict verdict;
-	size_t length; /* of the response */
-	bool at_once;
-};
-
-static struct ocsp_settings settings_for(const char *path)
-{
-	return (struct ocsp_settings){
-		.responder = at(path), .timeout_ms = 2000, .refresh = 3600, .leeway = 5, .nonce = true};
-}
-
-static void told(struct ocsp_waiter *waiter, const struct ocsp_verdict *verdict, const uint8_t *der, size_t length)
-{
-	struct asker *asker = (struct asker *)waiter;
-
-	asker->verdict = *verdict;
-	asker->length = der ? length : 0;
-	asker->times++;
-	sem_post(&asker->told);
-}
-
-static void begin(struct asker *asker, long serial, const struct ocsp_settings *settings)
-{
-	struct authority about = leaf(serial);
-	struct ocsp_question question = ocsp_question(about.certificate, root.certificate);
-
-	memset(asker, 0, sizeof(*asker));
-	sem_init(&asker->told, 0, 0);
-	asker->waiter.answered = told;
-	asker->at_once = responder_ask(&question, settings, &asker->waiter, &asker->verdict);
-	free_authority(&about, false);
-}
-
-static bool wait_for(struct asker *asker)
-{
-	struct timespec until;
-
-	if (asker->at_once)
-		return true;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 20;
-	return sem_timedwait(&asker->told, &until) == 0;
-}
-
-static struct asker ask(long serial, const struct ocsp_settings *settings)
-{
-	struct asker asker;
-
-	begin(&asker, serial, settings);
-	must(wait_for(&asker));
-	return asker;
-}
-
-static bool known(long serial, const struct ocsp_settings *settings, struct ocsp_verdict *verdict)
-{
-	struct authority about = leaf(serial);
-	struct ocsp_question question = ocsp_question(about.certificate, root.certificate);
-	bool is = responder_known(&question, settings, time(NULL), verdict);
-
-	free_authority(&about, false);
-	return is;
-}
 
 static int64_t clock_ms(void)
 {
@@ -394,139 +320,6 @@ static void test_find(void)
 	check(verdicts_find("AD", found, 2) == 0, "AD: nothing is known");
 }
 
-/* ---- what is kept ---- */
-
-static char file[256];
-
-/* The file that the answer about a certificate is in. */
-static const char *file_of(long serial)
-{
-	struct authority about = leaf(serial);
-	struct ocsp_question question = ocsp_question(about.certificate, root.certificate);
-	size_t length = snprintf(file, sizeof(file), "%s/", directory);
-
-	for (size_t i = 0; i < sizeof(question.digest); i++)
-		length += snprintf(file + length, sizeof(file) - length, "%02x", question.digest[i]);
-	snprintf(file + length, sizeof(file) - length, ".der");
-	free_authority(&about, false);
-	return file;
-}
-
-static void write_bytes(const char *name, const void *bytes, size_t length)
-{
-	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	must(fd >= 0 && write(fd, bytes, length) == (ssize_t)length && close(fd) == 0);
-}
-
-static bool exists(const char *name)
-{
-	struct stat status;
-
-	return lstat(name, &status) == 0;
-}
-
-static void restart(void)
-{
-	responder_stop();
-	must(kept_in(directory));
-}
-
-static void test_kept(void)
-{
-	struct ocsp_settings settings = settings_for("answer"), impatient = settings;
-	struct ocsp_verdict verdict;
-	unsigned int before;
-	struct stat status;
-	struct asker asker;
-
-	restart();
-	ask(200, &settings);
-	check(stat(file_of(200), &status) == 0 && (status.st_mode & 07777) == 0600 && status.st_size > 100,
-	      "a response is kept, for nobody else to read");
-	restart();
-	before = server.requests;
-	server.down = true;
-	check(!known(200, &settings, &verdict), "after a restart nothing is known without looking there");
-	asker = ask(200, &settings);
-	check(asker.verdict.answer == OCSP_ANSWER_GOOD && !asker.verdict.nonce && asker.length > 0 &&
-		      server.requests == before,
-	      "but it is there, and nobody is asked: %s", asker.verdict.text);
-	check(known(200, &settings, &verdict), "and then it is known");
-	restart();
-	impatient.refresh = 1;
-	usleep(1100000);
-	asker = ask(200, &impatient);
-	check(asker.verdict.answer == OCSP_ANSWER_UNUSABLE && server.requests == before + 1,
-	      "who wants it younger has to ask");
-	restart();
-	impatient = settings;
-	impatient.nonce_required = true;
-	asker = ask(200, &impatient);
-	check(asker.verdict.answer == OCSP_ANSWER_UNUSABLE && server.requests == before + 2, "and who wants a nonce");
-	server.down = false;
-}
-
-static void write_lapsed(long serial)
-{
-	struct authority about = leaf(serial);
-	struct response_plan plan = {.signer = &root,
-				     .issuer = &root,
-				     .about = &about,
-				     .this_update = time(NULL) - 3 * DAY,
-				     .next_update = time(NULL) - 2 * DAY};
-	uint8_t *der;
-	size_t length = make_response(&plan, &der);
-
-	write_bytes(file_of(serial), der, length);
-	OPENSSL_free(der);
-	free_authority(&about, false);
-}
-
-static void test_bad_files(void)
-{
-	static const char unfinished[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.new";
-	struct ocsp_settings settings = settings_for("answer");
-	struct timespec old[2] = {{.tv_sec = time(NULL) - 3600}, {.tv_sec = time(NULL) - 3600}};
-	char left[256], foreign[256], moved[256];
-	uint8_t zeroes[100] = {0};
-	unsigned int before = server.requests;
-	struct asker asker;
-
-	snprintf(left, sizeof(left), "%s/%s", directory, unfinished);
-	snprintf(foreign, sizeof(foreign), "%s/README", directory);
-	snprintf(moved, sizeof(moved), "%s/moved", directory);
-	write_bytes(foreign, "", 0);
-	write_bytes(left, "", 0);
-	must(utimensat(AT_FDCWD, left, old, 0) == 0);
-	write_bytes(file_of(201), zeroes, sizeof(zeroes));
-	write_lapsed(202);
-	restart();
-	asker = ask(201, &settings);
-	check(asker.verdict.answer == OCSP_ANSWER_GOOD && server.requests == before + 1,
-	      "a damaged file: the responder is asked");
-	responder_stop();
-	check(!exists(file_of(202)), "one that has lapsed is removed");
-	check(!exists(left), "and one that was left half-written");
-	check(exists(foreign) && exists(file_of(200)) && exists(file_of(201)), "nothing else is");
-
-	must(rename(file_of(201), moved) == 0 && symlink(moved, file_of(201)) == 0);
-	restart();
-	asker = ask(201, &settings);
-	check(asker.verdict.answer == OCSP_ANSWER_GOOD && server.requests == before + 2,
-	      "a symbolic link is not followed");
-	responder_stop();
-
-	must(chmod(directory, 0770) == 0);
-	check(!kept_in(directory), "a folder that others may write to is refused");
-	must(chmod(directory, 0700) == 0);
-	check(!kept_in("/nonexistent"), "and one that is not there");
-	asker = ask(202, &settings);
-	check(asker.verdict.answer == OCSP_ANSWER_GOOD && !exists(file_of(202)), "nothing is kept then");
-	responder_stop();
-	must(kept_in(NULL));
-}
-
 /* ---- OpenSSL's responder ---- */
 
 static void write_certificate(const char *name, X509 *certificate, EVP_PKEY *key)
@@ -597,9 +390,10 @@ static void test_openssl(void)
 	char url[64], path[256];
 	unsigned int port;
 	pid_t child;
+	FILE *out;
 
 	snprintf(path, sizeof(path), "%s/index", directory);
-	write_bytes(path, index, sizeof(index) - 1);
+	must((out = fopen(path, "w")) && fputs(index, out) >= 0 && fclose(out) == 0);
 	write_certificate("ca.pem", root.certificate, NULL);
 	write_certificate("responder.pem", delegate.certificate, delegate.key);
 	close(bind_port(&port));
@@ -636,8 +430,6 @@ int main(void)
 	test_slow_responder();
 	test_bounds();
 	test_find();
-	test_kept();
-	test_bad_files();
 	test_openssl();
 	stop_server();
 	remove_folder(directory);
