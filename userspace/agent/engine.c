@@ -163,11 +163,17 @@ bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *ses
 	return false;
 }
 
+/* A second ticket goes on with the first one's note, and so does a resumed session's with the one that it came with. */
 void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *session)
 {
 	uint8_t note[REVOCATION_NOTE_MAX];
-	size_t length = revocation_note(policy, SSL_get0_verified_chain(ssl), note);
+	void *noted = NULL;
+	size_t length = 0;
 
+	SSL_SESSION_get0_ticket_appdata(session, &noted, &length);
+	if (length > 0)
+		return;
+	length = revocation_note(policy, SSL_get0_verified_chain(ssl), note);
 	if (length > 0)
 		SSL_SESSION_set1_ticket_appdata(session, note, length);
 }

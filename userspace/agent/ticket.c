@@ -52,11 +52,9 @@ static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *ciph
 	return encrypt ? seal(name, iv, cipher, mac) : unseal(name, iv, cipher, mac);
 }
 
-/* A resumed session's ticket goes on with the note that it has. */
 static int note_chain(SSL *ssl, void *policy)
 {
-	if (!SSL_session_reused(ssl))
-		engine_note_chain(ssl, policy, SSL_get_session(ssl));
+	engine_note_chain(ssl, policy, SSL_get_session(ssl));
 	return 1;
 }
 
