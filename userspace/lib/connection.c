@@ -232,6 +232,7 @@ int connection_receive(struct ktlsd *agent)
 	if (length < 0)
 		return -errno;
 	collect_fds(inbound, &message);
+	agent->received_ns = now_ns();
 	inbound->reader = (struct datagram_reader){.data = inbound->data, .length = length};
 	return length > 0;
 }

@@ -39,6 +39,7 @@ struct ktlsd {
 	alignas(8) uint8_t outbound[KTLSD_DATAGRAM_MAX];
 
 	struct inbound inbound;
+	int64_t received_ns; /* when it came, CLOCK_MONOTONIC */
 	struct ktlsd_result result;
 	bool shown; /* result is the caller's until seen */
 	struct ktlsd_peer peer;

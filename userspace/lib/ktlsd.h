@@ -312,6 +312,22 @@ int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer);
  */
 int ktlsd_stream_shutdown(struct ktlsd_stream *stream);
 
+/*
+ * The same for who sends by other means. begin: fills in the record; flags: as ktlsd_stream_begin_write(); -EPIPE: it was sent
+ * before. With io_uring: a sendmsg of &close_notify->message, flags MSG_NOSIGNAL, linked to a shutdown with SHUT_WR; all of it
+ * stays in place until then. end: result: the sendmsg's. -EAGAIN: a non-blocking socket has no room now, begin again; else
+ * our half is closed.
+ */
+struct ktlsd_close_notify {
+	struct msghdr message;
+	struct iovec part;
+	char control[CMSG_SPACE(1)] __attribute__((aligned(__alignof__(struct cmsghdr))));
+	uint8_t alert[2]; /* RFC 8446 §6 */
+};
+
+int ktlsd_stream_begin_shutdown(struct ktlsd_stream *stream, struct ktlsd_close_notify *close_notify, int flags);
+void ktlsd_stream_end_shutdown(struct ktlsd_stream *stream, int result);
+
 struct ktlsd_stream_limits {	       /* 0 everywhere: the default */
 	uint64_t key_records;	       /* a key's life; default and most: what RFC 8446 §5.5 allows the cipher */
 	unsigned int control_burst;    /* control records that a peer may send for nothing; default 64 */

@@ -26,8 +26,8 @@ static void check_key_life(struct ktlsd_stream *stream)
 	if (socket_records(stream->fd, TLS_RX, stream->cipher, &records) < 0)
 		return;
 	stream->rx_budget = stream_budget(records < soft ? soft - records : 0);
-	if (stream->rx_budget < (int64_t)(soft / 64))
-		stream->rx_budget = stream_budget(soft / 64);
+	if (stream->rx_budget < (int64_t)(soft / KEY_LOOKS))
+		stream->rx_budget = stream_budget(soft / KEY_LOOKS);
 	if (records < soft || stream->token_length == 0 || stream->peer_asked || !stream_is_ours(stream))
 		return;
 	stream->peer_asked = true;

@@ -85,11 +85,12 @@ static void read_answer(struct answer *answer, const struct ktlsd_msg_header *he
 
 /* ---- tokens and keys go in; the mutex is held ---- */
 
-void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s)
+void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s,
+		      int64_t came_ns)
 {
 	memcpy(stream->token, token, length);
 	stream->token_length = length;
-	stream->token_renewal_ns = now_ns() + lifetime_s * INT64_C(500) * MS;
+	stream->token_renewal_ns = came_ns + lifetime_s * INT64_C(500) * MS;
 }
 
 /* In the library's memory for as long as another sender is at it, or the peer does not read; kept from swap as far as allowed. */
@@ -121,7 +122,7 @@ static int set_rx_keys(struct ktlsd_stream *stream, const uint8_t *keys)
 /* Our KeyUpdate first: the peer asked for it to come before whatever we send with its new data in mind. */
 static int apply(struct ktlsd_stream *stream, unsigned int directions, const struct answer *answer)
 {
-	rekey_keep_token(stream, answer->token, answer->token_length, answer->lifetime_s);
+	rekey_keep_token(stream, answer->token, answer->token_length, answer->lifetime_s, now_ns());
 	if (directions & KTLSD_TX)
 		keep_tx_keys(stream, answer->tx_keys);
 	return directions & KTLSD_RX ? set_rx_keys(stream, answer->rx_keys) : 0;

@@ -244,7 +244,8 @@ static int next_result(struct ktlsd *agent)
 {
 	int err;
 
-	streams_turn(agent);
+	if (agent->inbound.reader.offset == agent->inbound.reader.length)
+		streams_turn(agent);
 	while (!agent->shown) {
 		err = read_messages(agent);
 		if (err < 0) {

@@ -365,3 +365,35 @@ int ktlsd_stream_shutdown(struct ktlsd_stream *stream)
 	sem_post(&stream->writing);
 	return err;
 }
+
+_Static_assert(sizeof(((struct ktlsd_close_notify *)NULL)->control) == sizeof(union record_control), "room");
+
+int ktlsd_stream_begin_shutdown(struct ktlsd_stream *stream, struct ktlsd_close_notify *close_notify, int flags)
+{
+	int err = flags & ~MSG_DONTWAIT ? -EINVAL : take(stream, !(flags & MSG_DONTWAIT));
+
+	if (err < 0)
+		return err;
+	err = atomic_load(&stream->error);
+	if (err == 0 && atomic_load(&stream->tx_update) == TX_CLOSED)
+		err = -EPIPE;
+	if (err < 0) {
+		sem_post(&stream->writing);
+		return err;
+	}
+	close_notify->alert[0] = ALERT_WARNING;
+	close_notify->alert[1] = ALERT_CLOSE_NOTIFY;
+	socket_prepare_record(&close_notify->message, &close_notify->part, (void *)close_notify->control, RECORD_ALERT,
+			      close_notify->alert, sizeof(close_notify->alert));
+	return 0;
+}
+
+void ktlsd_stream_end_shutdown(struct ktlsd_stream *stream, int result)
+{
+	if (result == -EAGAIN) {
+		release(stream);
+		return;
+	}
+	close_sending(stream, 0);
+	sem_post(&stream->writing);
+}

@@ -87,16 +87,25 @@ uint64_t socket_key_records(const struct ktls_cipher *cipher)
 	}
 }
 
+void socket_prepare_record(struct msghdr *message, struct iovec *part, union record_control *control, uint8_t type,
+			   const void *data, size_t length)
+{
+	*part = (struct iovec){.iov_base = (void *)data, .iov_len = length};
+	*control = (union record_control){.header = {.cmsg_level = SOL_TLS,
+						     .cmsg_type = TLS_SET_RECORD_TYPE,
+						     .cmsg_len = CMSG_LEN(sizeof(uint8_t))}};
+	*CMSG_DATA(&control->header) = type;
+	*message = (struct msghdr){
+		.msg_iov = part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(*control)};
+}
+
 int socket_send_record(int fd, uint8_t type, const void *data, size_t length, int flags)
 {
-	struct iovec part = {.iov_base = (void *)data, .iov_len = length};
-	union record_control control = {.header = {.cmsg_level = SOL_TLS,
-						   .cmsg_type = TLS_SET_RECORD_TYPE,
-						   .cmsg_len = CMSG_LEN(sizeof(uint8_t))}};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	union record_control control;
+	struct msghdr message;
+	struct iovec part;
 
-	*CMSG_DATA(&control.header) = type;
+	socket_prepare_record(&message, &part, &control, type, data, length);
 	return sendmsg(fd, &message, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

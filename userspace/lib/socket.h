@@ -44,6 +44,10 @@ union record_control {
 	char room[CMSG_SPACE(sizeof(uint8_t))];
 };
 
+/* Makes a message of one record of a type that is not data; all that is given stays in place while it is sent. */
+void socket_prepare_record(struct msghdr *message, struct iovec *part, union record_control *control, uint8_t type,
+			   const void *data, size_t length);
+
 /* The type of what a recvmsg() brought; 0 if none is said: the end of the TCP stream, or no kTLS. */
 uint8_t socket_record_type(const struct msghdr *message);
 

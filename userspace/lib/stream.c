@@ -58,19 +58,25 @@ bool stream_is_ours(const struct ktlsd_stream *stream)
 
 /* ---- life ---- */
 
-static int inspect(struct ktlsd_stream *stream)
+/* A look at one direction tells a wrong descriptor; of the other a result says as much. */
+static int inspect(struct ktlsd_stream *stream, const struct ktlsd_result *result)
 {
+	bool received = result && result->flags & KTLSD_RESULT_RX;
+
 	stream->cipher = socket_cipher(stream->fd, TLS_TX);
-	if (stream->cipher && socket_cipher(stream->fd, TLS_RX))
+	if (stream->cipher && (received || socket_cipher(stream->fd, TLS_RX)))
 		return 0;
 	return errno == ENOPROTOOPT || errno == EBUSY ? -ENOTCONN : -errno;
 }
 
-static void take_result(struct ktlsd_stream *stream, const struct ktlsd_result *result)
+/* Its keys are new: the kernel is asked how far they have come only when more has gone by than the handshake can have. */
+static void take_result(struct ktlsd_stream *stream, const struct ktlsd *agent, const struct ktlsd_result *result)
 {
 	stream->records.role = result->role;
+	stream->tx_budget = stream->rx_budget = stream_budget(stream->key_records_soft / KEY_LOOKS);
 	if (result->token && result->token_length <= sizeof(stream->token))
-		rekey_keep_token(stream, result->token, result->token_length, result->token_lifetime_s);
+		rekey_keep_token(stream, result->token, result->token_length, result->token_lifetime_s,
+				 agent ? agent->received_ns : now_ns());
 }
 
 int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *agent, const struct ktlsd_result *result)
@@ -83,21 +89,21 @@ int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *age
 	stream->fd = fd;
 	if (stream_process()) {
 		stream->owner = stream_process()->stamp;
-		err = inspect(stream);
+		err = inspect(stream, result);
 	}
 	if (err < 0) {
 		free(stream);
 		return err;
 	}
 	stream->reading = 1;
-	stream->nonblocking = stream_is_nonblocking(stream);
+	stream->nonblocking = !agent && stream_is_nonblocking(stream);
 	stream->records.version = stream->cipher->version;
 	stream->alert_sent = stream->alert_received = KTLSD_NO_ALERT;
 	sem_init(&stream->writing, 0, 1);
 	pthread_mutex_init(&stream->rekeying, NULL);
 	ktlsd_stream_set_limits(stream, &(struct ktlsd_stream_limits){0});
 	if (result)
-		take_result(stream, result);
+		take_result(stream, agent, result);
 	if (agent) {
 		stream->agent = agent;
 		streams_join(stream);

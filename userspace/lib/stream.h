@@ -37,7 +37,7 @@ struct ktlsd_stream {
 	/* reading */
 	struct records records;
 	int reading;	  /* 1; 0: close_notify was there; -ECONNABORTED: the TCP stream ended without it */
-	bool nonblocking; /* as it was when the stream was made */
+	bool nonblocking; /* without an agent: as it was when the stream was made, or lost it */
 	bool suspected;	  /* a KeyUpdate may be there that poll() does not show: in agent->suspects */
 	TAILQ_ENTRY(ktlsd_stream) suspect;
 	bool peer_asked;       /* to replace its key */
@@ -93,6 +93,9 @@ static inline size_t total_length(const struct iovec *parts, int count)
 	return total;
 }
 
+/* The kernel is asked at the most after each such part of a key's life. */
+#define KEY_LOOKS 64
+
 /* A number of records as a budget that can be counted down and multiplied. */
 static inline int64_t stream_budget(uint64_t records)
 {
@@ -130,8 +133,9 @@ void stream_settle_soon(struct ktlsd_stream *stream);
 
 /* ---- rekey.c ---- */
 
-/* The token for the next request. It fits (KTLSD_TOKEN_MAX). */
-void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s);
+/* The token for the next request, as it came at that time (now_ns()). It fits (KTLSD_TOKEN_MAX). */
+void rekey_keep_token(struct ktlsd_stream *stream, const uint8_t *token, size_t length, uint32_t lifetime_s,
+		      int64_t came_ns);
 
 enum patience {
 	REKEY_TRY,  /* don't wait; without a struct ktlsd one try */

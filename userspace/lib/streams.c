@@ -244,6 +244,7 @@ void streams_abandon(struct ktlsd *agent)
 	TAILQ_FOREACH(stream, &agent->streams, renewal) {
 		pthread_mutex_lock(&stream->rekeying);
 		stream->agent = NULL;
+		stream->nonblocking = stream_is_nonblocking(stream);
 		stream->path = strdup(agent->path);
 		stream->asking_listed = stream->suspected = false;
 		rekey_stop(stream);
