@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
-#include <linux/openat2.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "http.h"
 
 #define HEADER_MAX 512
-#define SMALL_FILE 16000 /* goes out with its header, in one record */
 
 struct request {
 	const char *method;
@@ -38,35 +31,9 @@ static const char *content_type(const char *path)
 	return "application/octet-stream";
 }
 
-/* Nothing outside the directory can be reached: not by "..", not by a symbolic link. */
-static int open_beneath(int parent, const char *path)
-{
-	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH};
-
-	return syscall(SYS_openat2, parent, path, &how, sizeof(how));
-}
-
-static int open_file(int directory, const char *path, struct stat *status)
-{
-	int fd = open_beneath(directory, *path ? path : "."), index;
-
-	if (fd >= 0 && fstat(fd, status) == 0 && S_ISDIR(status->st_mode)) {
-		index = open_beneath(fd, "index.html");
-		close(fd);
-		fd = index;
-		if (fd >= 0 && fstat(fd, status) < 0)
-			status->st_mode = 0;
-	}
-	if (fd >= 0 && !S_ISREG(status->st_mode)) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
-}
-
 static struct response start(const struct request *request, const char *status, const char *type, off_t size)
 {
-	struct response response = {.file = -1, .size = size, .keep_alive = request->keep_alive};
+	struct response response = {.size = size, .keep_alive = request->keep_alive};
 
 	response.text = malloc(HEADER_MAX + (size <= SMALL_FILE ? size : 0));
 	if (response.text)
@@ -90,33 +57,22 @@ struct response http_error(const char *status)
 	return refuse(&(struct request){0}, status);
 }
 
-static bool append_file(struct response *response, int file)
+static struct response serve(const struct request *request, int directory, unsigned int now_s)
 {
-	ssize_t n = pread(file, response->text + response->length, response->size, 0);
-
-	if (n != response->size) /* it changed under us, and the header has been written */
-		return false;
-	response->length += n;
-	return true;
-}
-
-static struct response serve(const struct request *request, int directory)
-{
+	struct file *file = file_get(directory, request->path, now_s);
 	struct response response;
-	struct stat status;
-	int file;
 
-	file = open_file(directory, request->path, &status);
-	if (file < 0)
+	if (!file)
 		return refuse(request, "404 Not Found");
-	response = start(request, "200 OK", content_type(request->path), status.st_size);
-	if (response.text && !request->head_only && response.size > SMALL_FILE) {
+	response = start(request, "200 OK", content_type(request->path), file->size);
+	if (response.text && !request->head_only && file->content) {
+		memcpy(response.text + response.length, file->content, file->size);
+		response.length += file->size;
+	} else if (response.text && !request->head_only) {
 		response.file = file;
 		return response;
 	}
-	if (response.text && !request->head_only && !append_file(&response, file))
-		http_free(&response);
-	close(file);
+	file_put(file);
 	return response;
 }
 
@@ -187,7 +143,7 @@ static bool parse(struct request *request, char *text)
 	return decode_path(request->path);
 }
 
-struct response http_answer(char *text, int directory)
+struct response http_answer(char *text, int directory, unsigned int now_s)
 {
 	struct request request = {0};
 
@@ -195,14 +151,13 @@ struct response http_answer(char *text, int directory)
 		return http_error("400 Bad Request");
 	if (!request.head_only && strcmp(request.method, "GET") != 0)
 		return refuse(&request, "405 Method Not Allowed");
-	return serve(&request, directory);
+	return serve(&request, directory, now_s);
 }
 
 void http_free(struct response *response)
 {
 	free(response->text);
 	response->text = NULL;
-	if (response->file >= 0)
-		close(response->file);
-	response->file = -1;
+	file_put(response->file);
+	response->file = NULL;
 }

@@ -31,7 +31,8 @@ enum state {
 	RESPONSE_WAITS, /* for room, or for a new key */
 	BODY,
 	GOODBYE,
-	LINGER, /* all is sent; waits for the peer to close, or a reset might destroy the last bytes under way */
+	GOODBYE_WAITS, /* for another sender of the stream's: a KeyUpdate */
+	LINGER,	       /* all is sent; waits for the peer to close, or a reset might destroy the last bytes under way */
 };
 
 struct connection {
@@ -50,6 +51,7 @@ struct connection {
 	size_t received;
 	size_t parsed; /* of what was received: the request that is being answered */
 
+	struct ktlsd_close_notify close_notify;
 	struct response response;
 	size_t sent;  /* of its text */
 	off_t offset; /* in its file */
@@ -67,14 +69,19 @@ static int listener, directory;
 static bool listening;
 static struct __kernel_timespec second = {.tv_sec = 1};
 
+/* So many can be linked then: a chain is submitted as a whole. */
+static void reserve(unsigned int count)
+{
+	if (io_uring_sq_space_left(&ring) < count)
+		io_uring_submit(&ring);
+}
+
 static struct io_uring_sqe *next_sqe(void *tag)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	struct io_uring_sqe *sqe;
 
-	if (!sqe) {
-		io_uring_submit(&ring);
-		sqe = io_uring_get_sqe(&ring);
-	}
+	reserve(1);
+	sqe = io_uring_get_sqe(&ring);
 	io_uring_sqe_set_data(sqe, tag);
 	return sqe;
 }
@@ -129,7 +136,6 @@ static void add_connection(int fd)
 		return;
 	}
 	c->fd = fd;
-	c->response.file = -1;
 	c->next = connections;
 	c->link = &connections;
 	if (c->next)
@@ -142,9 +148,12 @@ static void add_connection(int fd)
 
 static void drop(struct connection *c)
 {
+	struct io_uring_sqe *sqe = next_sqe(NULL);
+
+	io_uring_prep_close(sqe, c->fd);
+	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 	http_free(&c->response);
 	ktlsd_stream_free(c->stream);
-	close(c->fd);
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
@@ -165,11 +174,11 @@ static void send_response(struct connection *c)
 	} else {
 		c->state = RESPONSE;
 		io_uring_prep_send(next_sqe(c), c->fd, c->response.text + c->sent, c->response.length - c->sent,
-				   c->response.file >= 0 ? MSG_MORE : 0);
+				   c->response.file ? MSG_MORE : 0);
 	}
 }
 
-/* The ring waits where sockets block; sendfile() and close_notify must not, so those switch. */
+/* The ring waits where sockets block; sendfile() must not, so that switches. */
 static void set_nonblocking(struct connection *c, bool nonblocking)
 {
 	if (c->nonblocking != nonblocking)
@@ -177,22 +186,37 @@ static void set_nonblocking(struct connection *c, bool nonblocking)
 	c->nonblocking = nonblocking;
 }
 
+/* close_notify, and behind it the end of our half; then the peer is waited for. */
 static void say_goodbye(struct connection *c)
 {
-	int err;
+	int err = ktlsd_stream_begin_shutdown(c->stream, &c->close_notify, MSG_DONTWAIT);
+	struct io_uring_sqe *sqe;
 
 	c->state = GOODBYE;
-	set_nonblocking(c, true);
-	err = ktlsd_stream_shutdown(c->stream);
 	if (err == -EAGAIN) {
+		c->state = GOODBYE_WAITS;
 		prep_writable(c);
-		return;
+	} else if (err < 0) {
+		drop(c);
+	} else {
+		set_nonblocking(c, false);
+		reserve(2);
+		sqe = next_sqe(c);
+		io_uring_prep_sendmsg(sqe, c->fd, &c->close_notify.message, MSG_NOSIGNAL);
+		io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
+		sqe = next_sqe(NULL);
+		io_uring_prep_shutdown(sqe, c->fd, SHUT_WR);
+		io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 	}
-	if (err < 0) {
+}
+
+static void said_goodbye(struct connection *c, int result)
+{
+	ktlsd_stream_end_shutdown(c->stream, result);
+	if (result < 0) {
 		drop(c);
 		return;
 	}
-	set_nonblocking(c, false);
 	c->state = LINGER;
 	c->received = 0;
 	prep_receive(c);
@@ -212,7 +236,7 @@ static void next_request(struct connection *c)
 	if (end) {
 		c->parsed = end + 4 - c->request;
 		*end = '\0';
-		c->response = http_answer(c->request, directory);
+		c->response = http_answer(c->request, directory, now_s);
 	} else {
 		c->response = http_error("431 Request Header Fields Too Large");
 	}
@@ -244,7 +268,8 @@ static void send_body(struct connection *c)
 
 	c->state = BODY;
 	set_nonblocking(c, true);
-	n = ktlsd_stream_sendfile(c->stream, c->response.file, &c->offset, left < SENDFILE_ONCE ? left : SENDFILE_ONCE);
+	n = ktlsd_stream_sendfile(c->stream, c->response.file->fd, &c->offset,
+				  left < SENDFILE_ONCE ? left : SENDFILE_ONCE);
 	if (n == 0 || (n < 0 && n != -EAGAIN)) /* the file became shorter, or the peer is gone */
 		drop(c);
 	else if (c->offset == c->response.size)
@@ -297,7 +322,7 @@ static void sent(struct connection *c, int result)
 	c->sent += result;
 	if (c->sent < c->response.length)
 		send_response(c);
-	else if (c->response.file >= 0)
+	else if (c->response.file)
 		send_body(c);
 	else
 		finish_response(c);
@@ -332,6 +357,9 @@ static void go_on(struct connection *c, int result)
 		send_body(c);
 		break;
 	case GOODBYE:
+		said_goodbye(c, result);
+		break;
+	case GOODBYE_WAITS:
 		say_goodbye(c);
 		break;
 	case LINGER:
@@ -374,7 +402,9 @@ static void handle(const struct io_uring_cqe *cqe)
 	void *tag = io_uring_cqe_get_data(cqe);
 	bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
 
-	if (tag == &accepted) {
+	if (!tag) {
+		return; /* a failed close or shutdown: there is nothing left to do about it */
+	} else if (tag == &accepted) {
 		if (cqe->res >= 0)
 			add_connection(cqe->res);
 		listening = more; /* it ends when descriptors run out: the next tick tries again */
