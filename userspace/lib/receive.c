@@ -69,11 +69,11 @@ static bool earn_credit(struct ktlsd_stream *stream)
 	return stream->credit > 0;
 }
 
-/* For a record that brings no data. */
+/* For a record that brings no data. Most connections have two or three, and need no clock. */
 static int spend_credit(struct ktlsd_stream *stream)
 {
 	stream->control_records++;
-	if (stream->credited_ns == 0)
+	if (stream->credited_ns == 0 && stream->credit <= (stream->limits.control_burst + 1) / 2)
 		stream->credited_ns = now_ns();
 	if (stream->credit <= 0 && !earn_credit(stream))
 		return stream_fail(stream, -EDQUOT, ALERT_UNEXPECTED_MESSAGE,
