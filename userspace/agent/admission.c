@@ -119,26 +119,31 @@ static _Atomic unsigned int *peer_counter(const struct sockaddr_storage *peer)
 	return &peers[mix(network) & (PEERS - 1)];
 }
 
-int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why)
+bool admission_is_tcp(int fd)
 {
 	socklen_t length = sizeof(int);
 	int protocol;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0) {
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == IPPROTO_TCP;
+}
+
+int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why)
+{
+	socklen_t length = sizeof(*peer);
+	int error = getpeername(fd, (struct sockaddr *)peer, &length) == 0 ? 0 : errno;
+
+	if (error == 0 && (peer->ss_family == AF_INET || peer->ss_family == AF_INET6))
+		return 0;
+	if (error == ENOTSOCK || error == EBADF) { /* EBADF: opened with O_PATH */
 		*why = "the descriptor is not a socket";
 		return ENOTSOCK;
 	}
-	memset(peer, 0, sizeof(*peer));
-	length = sizeof(*peer);
-	if (protocol == IPPROTO_TCP && getpeername(fd, (struct sockaddr *)peer, &length) != 0) {
-		*why = "the socket is not connected";
-		return ENOTCONN;
-	}
-	if (peer->ss_family != AF_INET && peer->ss_family != AF_INET6) {
+	if (error == 0 || !admission_is_tcp(fd)) {
 		*why = "the socket is not TCP";
 		return EPROTONOSUPPORT;
 	}
-	return 0;
+	*why = "the socket is not connected";
+	return ENOTCONN;
 }
 
 bool admission_closes_at_once(int fd)
@@ -146,7 +151,7 @@ bool admission_closes_at_once(int fd)
 	struct linger linger;
 	socklen_t length = sizeof(linger);
 
-	return getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
+	return admission_is_tcp(fd) && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
 }
 
 static bool take(_Atomic unsigned int *counter, unsigned int limit)

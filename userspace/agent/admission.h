@@ -26,13 +26,16 @@ struct admission { /* what one handshake holds */
 };
 
 /*
- * Looks at a descriptor without waiting for whatever is behind it: connected TCP? Whether it is fully open and free of a
- * ULP is what attaching the ULP finds out, in one step with doing it. 0 or a positive errno with *why.
+ * Looks at a descriptor without waiting for whatever is behind it: a socket that is connected over the internet protocols?
+ * Whether it is TCP, fully open and free of a ULP is what attaching the ULP finds out, in one step with doing it. 0 or a
+ * positive errno with *why.
  */
 int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why);
 
+bool admission_is_tcp(int fd);
+
 /*
- * Whether close() returns without waiting for anybody: a socket that does not linger. A file of a FUSE server that does
+ * Whether close() returns without waiting for anybody: a TCP socket that does not linger. A file of a FUSE server that does
  * not answer may hang for ever, a lingering socket for as long as its owner chose, if we are the last to close it.
  */
 bool admission_closes_at_once(int fd);

@@ -96,6 +96,15 @@ static void add_peek(struct handshake *hs)
 	ring_last(sqe, tag(hs, OP_RECEIVE));
 }
 
+/* For a chain whose last member would else be left out at times. */
+static void add_end(struct handshake *hs, enum operation operation)
+{
+	struct io_uring_sqe *sqe = get(hs);
+
+	io_uring_prep_nop(sqe);
+	ring_last(sqe, tag(hs, operation));
+}
+
 /* ---- exchange: receive, engine, send ---- */
 
 static void exchange(struct handshake *hs)
@@ -123,15 +132,15 @@ static bool start_engine(struct handshake *hs)
 /* Tickets out, keys in, and our descriptor is no longer needed. */
 static void submit_install(struct handshake *hs)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring *ring = &hs->worker->ring;
 
-	ring_reserve(&hs->worker->ring);
+	ring_reserve(ring);
 	add_discard(hs);
 	add_send(hs);
-	install_prepare(&hs->worker->ring, hs->fd, &hs->keys, tag(hs, OP_INSTALL));
-	sqe = get(hs);
-	io_uring_prep_nop(sqe);
-	ring_last(sqe, tag(hs, OP_INSTALLED));
+	install_prepare(ring, hs->fd, &hs->keys, tag(hs, OP_INSTALL));
+	hs->linger_known = install_prepare_linger(ring, hs->fd, &hs->linger, tag(hs, OP_INSTALLED));
+	if (!hs->linger_known)
+		add_end(hs, OP_INSTALLED);
 }
 
 /* What a later KeyUpdate starts from goes to who asked for it: here it is forgotten in a moment. */
@@ -146,7 +155,7 @@ static void seal_token(struct handshake *hs)
 		.suite = secrets->suite,
 		.role = hs->role,
 		.connection_id = hs->connection_id,
-		.expires = token_expiry(time(NULL), hs->config->settings->token_lifetime),
+		.expires = token_expiry(hs->worker->time, hs->config->settings->token_lifetime),
 	};
 	snprintf(token.service, sizeof(token.service), "%s", hs->service->name);
 	memcpy(token.client.secret, secrets->client_traffic, SECRET_MAX);
@@ -177,14 +186,10 @@ static void install(struct handshake *hs)
 /* The flight with which TLS ended, because the peer decrypts the alert behind it only then. */
 static void flush_refusal(struct handshake *hs)
 {
-	struct io_uring_sqe *sqe;
-
 	ring_reserve(&hs->worker->ring);
 	add_discard(hs);
 	add_send(hs);
-	sqe = get(hs);
-	io_uring_prep_nop(sqe);
-	ring_last(sqe, tag(hs, OP_FLUSHED));
+	add_end(hs, OP_FLUSHED);
 }
 
 static void refuse(struct handshake *hs)
@@ -277,14 +282,14 @@ static void step(struct handshake *hs, size_t length)
 
 /*
  * The one socket option that is in the way: with it the kernel does not wake us for a short record. It is looked for only
- * when a handshake takes longer than most; lowering it makes the kernel look again (tcp_set_rcvlowat).
+ * when nothing has moved for a while; lowering it makes the kernel look again (tcp_set_rcvlowat).
  */
 static void lower_low_water(struct handshake *hs)
 {
 	socklen_t length = sizeof(hs->low_water);
 	int one = 1;
 
-	if (hs->low_water != 0)
+	if (hs->low_water != 0 || hs->worker->now - hs->moved < WORKER_SWEEP_MS)
 		return;
 	hs->low_water = 1;
 	if (getsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, &length) == 0 && hs->low_water > 1)
@@ -297,13 +302,18 @@ static void restore_low_water(struct handshake *hs)
 		setsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, sizeof(hs->low_water));
 }
 
+static bool closes_at_once(const struct handshake *hs)
+{
+	return hs->linger_known ? !hs->linger.l_onoff : admission_closes_at_once(hs->fd);
+}
+
 static void finish(struct handshake *hs)
 {
 	struct worker *worker = hs->worker;
 	struct service_usage *usage = hs->service->usage;
 
 	restore_low_water(hs);
-	ring_close(&worker->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
+	ring_close(&worker->ring, hs->fd, closes_at_once(hs), 0);
 	hs->fd = -1;
 	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
 	engine_stop(&hs->engine);
@@ -417,7 +427,10 @@ static void attach_failed(struct handshake *hs, int error)
 		give_up(hs, EIO, "the kernel has no TLS (modprobe tls)");
 		return;
 	}
-	give_up(hs, EPROTONOSUPPORT, "the socket does not take the TLS ULP: %s", strerror(error));
+	if (admission_is_tcp(hs->fd))
+		give_up(hs, EPROTONOSUPPORT, "the socket does not take the TLS ULP: %s", strerror(error));
+	else
+		give_up(hs, EPROTONOSUPPORT, "the socket is not TCP");
 }
 
 static void connection_failed(struct handshake *hs, int error)
@@ -491,6 +504,7 @@ static void exchange_completed(struct handshake *hs, enum operation operation, i
 
 static void install_completed(struct handshake *hs, enum operation operation, int result)
 {
+	hs->linger_known = operation == OP_INSTALLED && result == sizeof(hs->linger);
 	if (operation == OP_INSTALLED)
 		result = install_complete(hs->fd, &hs->keys);
 	if (operation == OP_INSTALLED && result == 0)
@@ -547,6 +561,7 @@ static void run(struct handshake *hs)
 	int error = install_complete_ulp(hs->fd);
 
 	hs->attached = install_way() == INSTALL_SETSOCKOPT && error == 0;
+	hs->moved = worker->now;
 	hs->deadline = worker->now + hs->timeout_ms;
 	TAILQ_INSERT_TAIL(&worker->active, hs, active);
 	stats_add(&worker->stats.in_flight, 1);
@@ -572,6 +587,7 @@ static void complete(struct completion *completion, unsigned int operation, int 
 	struct handshake *hs = (struct handshake *)completion;
 
 	(void)flags;
+	hs->moved = hs->worker->now;
 	if (operation == OP_RUN)
 		run(hs);
 	else if (operation == OP_RUN_FAILED)

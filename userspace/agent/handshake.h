@@ -78,6 +78,7 @@ struct handshake {
 	TAILQ_ENTRY(handshake) active;
 	enum handshake_state state;
 	int64_t deadline;
+	int64_t moved;	       /* when something last completed */
 	_Atomic bool canceled; /* by the door, from its own worker */
 	int abort;	       /* ETIMEDOUT, ECANCELED, ESHUTDOWN: what waits is being canceled */
 	bool attached;	       /* the ULP is on the socket */
@@ -91,6 +92,8 @@ struct handshake {
 	struct ocsp_verdict verdict; /* the responder's */
 	int64_t patience;	     /* until when it is waited for */
 	struct session_keys keys;
+	struct linger linger; /* the socket's, once linger_known */
+	bool linger_known;
 	uint8_t input[HANDSHAKE_INPUT];
 
 	/* How it ended. */

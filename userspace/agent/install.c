@@ -10,6 +10,7 @@
 #include "../lib/socket.h"
 #include "install.h"
 #include "log.h"
+#include "ring.h"
 #include "trial.h"
 
 #ifndef TLS_TX_MAX_PAYLOAD_LEN
@@ -54,8 +55,7 @@ static void add(struct io_uring *ring, int fd, int level, int option, void *valu
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
 	io_uring_prep_cmd_sock(sqe, SOCKET_URING_OP_SETSOCKOPT, fd, level, option, value, length);
-	io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
-	io_uring_sqe_set_data64(sqe, user_data);
+	ring_link(sqe, user_data);
 }
 
 void install_prepare_ulp(struct io_uring *ring, int fd, uint64_t user_data)
@@ -69,6 +69,18 @@ int install_complete_ulp(int fd)
 	if (chosen == INSTALL_IO_URING)
 		return 0;
 	return setsockopt(fd, SOL_TCP, TCP_ULP, ulp_name, sizeof(ulp_name)) == 0 ? 0 : -errno;
+}
+
+bool install_prepare_linger(struct io_uring *ring, int fd, struct linger *linger, uint64_t user_data)
+{
+	struct io_uring_sqe *sqe;
+
+	if (chosen != INSTALL_IO_URING)
+		return false;
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_cmd_sock(sqe, SOCKET_URING_OP_GETSOCKOPT, fd, SOL_SOCKET, SO_LINGER, linger, sizeof(*linger));
+	ring_last(sqe, user_data);
+	return true;
 }
 
 void install_prepare(struct io_uring *ring, int fd, struct session_keys *keys, uint64_t user_data)

@@ -9,6 +9,7 @@
 
 #include <liburing.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #include "secrets.h"
 #include "settings.h"
@@ -30,6 +31,12 @@ bool install_can_replace(void);
 /* The "tls" ULP, which only a fully open connection takes: as early as possible (net/tls/tls_main.c, tls_init). */
 void install_prepare_ulp(struct io_uring *ring, int fd, uint64_t user_data);
 int install_complete_ulp(int fd); /* 0 or -errno */
+
+/*
+ * The last member of a chain: a look at the socket's SO_LINGER, which the caller of a closing has to know. False, and nothing
+ * added, where the ring can't.
+ */
+bool install_prepare_linger(struct io_uring *ring, int fd, struct linger *linger, uint64_t user_data);
 
 /* Keys for both directions. They stay in place until the chain has completed, then the caller wipes them. */
 void install_prepare(struct io_uring *ring, int fd, struct session_keys *keys, uint64_t user_data);

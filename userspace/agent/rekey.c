@@ -142,6 +142,10 @@ static int renew(struct rekey *rekey, const struct caller *caller, const struct 
 
 	if (error == ENOTCONN && was_connected(fd))
 		error = 0;
+	if (!error && !admission_is_tcp(fd)) {
+		*why = "the socket is not TCP";
+		error = EPROTONOSUPPORT;
+	}
 	if (!error)
 		error = token_open(token, request->token, request->token_length, now, why);
 	if (!error)

@@ -91,6 +91,7 @@ static void one_turn(struct worker *worker, int timeout_ms)
 
 	ring_wait(&worker->ring, timeout_ms);
 	worker->now = clock_ms(); /* a handshake that begins now must not end by the clock of before the wait */
+	worker->time = time(NULL);
 	ring_complete(&worker->ring);
 	if (worker->now >= worker->next_sweep)
 		sweep(worker);
