@@ -25,6 +25,7 @@ struct settings {
 	unsigned int connections;
 	unsigned int opening; /* idle: handshakes in flight meanwhile */
 	unsigned int threads;
+	unsigned int resume;	       /* per cent of the handshakes */
 	unsigned int tickets, batch;   /* floor */
 	const char *certificate, *key; /* the client's; floor: the server's */
 	uint64_t count;

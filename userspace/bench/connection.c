@@ -36,6 +36,7 @@ static void destroy(struct connection *c)
 		TAILQ_REMOVE(&loop->in_flight, c, entry);
 		loop->in_flight_count--;
 	}
+	loop->over++;
 	SSL_free(c->ssl);
 	if (c->fd >= 0)
 		close(c->fd);
@@ -170,6 +171,70 @@ static int open_socket(struct loop *loop, const struct target *target)
 	return -1;
 }
 
+static struct pool *pool_of(struct connection *c)
+{
+	return &c->loop->pools[c->target - c->loop->settings->targets];
+}
+
+int connection_new_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct connection *c = SSL_get_app_data(ssl);
+
+	if (c->fed || !pool_put(pool_of(c), session))
+		return 0;
+	c->fed = true;
+	c->loop->pooled++;
+	return 1;
+}
+
+/* The share of resumptions is kept exactly, and evenly. Without a session to resume the handshake is a full one. */
+static void resume(struct connection *c)
+{
+	struct loop *loop = c->loop;
+	SSL_SESSION *session;
+
+	SSL_set_app_data(c->ssl, c);
+	loop->resumption += loop->settings->resume;
+	if (loop->resumption < 100)
+		return;
+	loop->resumption -= 100;
+	c->to_resume = true;
+	session = pool_take(pool_of(c));
+	if (!session)
+		return;
+	loop->pooled--;
+	SSL_set_session(c->ssl, session);
+	SSL_SESSION_free(session);
+}
+
+/* OpenSSL announces no session when one of TLS 1.2 was resumed. */
+static void keep_session(struct connection *c)
+{
+	SSL_SESSION *session;
+
+	if (c->loop->settings->version != TLS1_2_VERSION || !SSL_session_reused(c->ssl))
+		return;
+	session = SSL_get1_session(c->ssl);
+	if (!connection_new_session(c->ssl, session))
+		SSL_SESSION_free(session);
+}
+
+static void count_handshake(struct connection *c)
+{
+	struct tally *tally = &c->loop->tally;
+
+	if (c->loop->settings->resume)
+		keep_session(c);
+	if (!c->loop->counting)
+		return;
+	histogram_add(&tally->handshake, now_ns() - c->began);
+	tally->to_resume += c->to_resume;
+	if (SSL_session_reused(c->ssl))
+		tally->resumed++;
+	else
+		tally->full++;
+}
+
 static bool start_tls(struct connection *c)
 {
 	c->ssl = SSL_new(c->loop->context);
@@ -180,6 +245,8 @@ static bool start_tls(struct connection *c)
 	BIO_set_mem_eof_return(c->in, -1);
 	SSL_set_bio(c->ssl, c->in, c->out);
 	SSL_set_connect_state(c->ssl);
+	if (c->loop->settings->resume)
+		resume(c);
 	return SSL_do_handshake(c->ssl) == -1 && BIO_pending(c->out) > 0;
 }
 
@@ -291,8 +358,7 @@ static void go_on(struct connection *c)
 	}
 	result = SSL_do_handshake(c->ssl);
 	if (result == 1) {
-		if (c->loop->counting)
-			histogram_add(&c->loop->tally.handshake, now_ns() - c->began);
+		count_handshake(c);
 		c->state = CONNECTION_RESPONSE;
 		SSL_write(c->ssl, c->loop->request, c->loop->request_length);
 	} else if (SSL_get_error(c->ssl, result) != SSL_ERROR_WANT_READ) {

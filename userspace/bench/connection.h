@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection of the load: connect, full handshake, one request with its response, orderly close. It has one chain of
+ * One connection of the load: connect, handshake, full or resumed, one request with its response, orderly close. It has one chain of
  * operations in its loop's ring at a time:
  *
  *	connect -> send ClientHello -> receive
@@ -21,6 +21,7 @@
 
 #include "bench.h"
 #include "histogram.h"
+#include "pool.h"
 
 #define CONNECTION_INPUT 4096
 #define CONNECTION_HEADER_MAX 2048
@@ -40,6 +41,7 @@ extern const char *const failure_names[FAILURES];
 
 struct tally {
 	uint64_t completed;
+	uint64_t full, resumed, to_resume; /* handshakes; to_resume: those that should have been */
 	uint64_t failed[FAILURES];
 	char first_failure[160];
 	struct histogram handshake, response; /* nanoseconds since the connect() */
@@ -61,6 +63,7 @@ struct connection {
 	enum connection_state state;
 	int fd;
 	bool late;
+	bool to_resume, fed; /* fed: the pool has a session of this connection */
 	int64_t began;
 	SSL *ssl;
 	BIO *in, *out; /* ssl's */
@@ -78,13 +81,20 @@ struct loop {
 	struct io_uring ring;
 	struct connection_list in_flight, held;
 	unsigned int in_flight_count, held_count;
-	unsigned int next; /* of targets and source addresses */
+	unsigned int next;	 /* of targets and source addresses */
+	unsigned int resumption; /* sum of percentages; one is due for each hundred */
+	struct pool pools[TARGETS_MAX];
+	_Atomic unsigned int pooled;
+	_Atomic unsigned int over; /* connections, counted or not */
 	bool hold;
 	bool counting; /* what ends now is part of the measurement */
 	char request[1024];
 	size_t request_length;
 	struct tally tally;
 };
+
+/* An SSL_CTX_sess_set_new_cb: one session of each connection goes into its pool. */
+int connection_new_session(SSL *ssl, SSL_SESSION *session);
 
 /* False if it failed at once, which is tallied like any other failure. */
 bool connection_start(struct loop *loop);

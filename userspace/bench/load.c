@@ -219,6 +219,22 @@ static void prepare(struct worker *worker, const struct settings *settings, SSL_
 		worker->in_flight = settings->opening;
 }
 
+static void open_pools(struct worker *worker)
+{
+	unsigned int i;
+
+	for (i = 0; i < worker->loop.settings->target_count; i++)
+		pool_open(&worker->loop.pools[i], 4 * worker->in_flight + 64);
+}
+
+static void close_pools(struct worker *worker)
+{
+	unsigned int i;
+
+	for (i = 0; i < worker->loop.settings->target_count; i++)
+		pool_close(&worker->loop.pools[i]);
+}
+
 static void start(struct crew *crew, const struct settings *settings, bool hold)
 {
 	SSL_CTX *context = tls_client(settings);
@@ -234,6 +250,7 @@ static void start(struct crew *crew, const struct settings *settings, bool hold)
 	phase = LOAD;
 	for (i = 0; i < settings->threads; i++) {
 		prepare(&crew->workers[i], settings, context, hold, i);
+		open_pools(&crew->workers[i]);
 		error = pthread_create(&crew->workers[i].thread, NULL, work, &crew->workers[i]);
 		if (error)
 			errx(1, "pthread_create: %s", strerror(error));
@@ -292,16 +309,42 @@ static void stop(struct crew *crew, struct run *run)
 
 		pthread_join(crew->workers[i].thread, NULL);
 		tally->completed += part_of_it->completed;
+		tally->full += part_of_it->full;
+		tally->resumed += part_of_it->resumed;
+		tally->to_resume += part_of_it->to_resume;
 		for (kind = 0; kind < FAILURES; kind++)
 			tally->failed[kind] += part_of_it->failed[kind];
 		if (!*tally->first_failure)
 			memcpy(tally->first_failure, part_of_it->first_failure, sizeof(tally->first_failure));
 		histogram_merge(&tally->handshake, &part_of_it->handshake);
 		histogram_merge(&tally->response, &part_of_it->response);
+		close_pools(&crew->workers[i]);
 	}
 	if (crew->workers->passed > 0)
 		run->waited = (double)crew->workers->waited / crew->workers->passed;
 	free(crew->workers);
+}
+
+/*
+ * The load before the measurement. With resumption it lasts until there is a session for every connection, but no longer
+ * than it takes a server to show that it issues no tickets.
+ */
+static void warm_up(const struct crew *crew)
+{
+	const struct settings *settings = crew->settings;
+	int64_t end = now_ns() + settings->timeout_s * 1e9;
+	unsigned int i, filled = 0;
+
+	sleep_s(settings->warmup_s);
+	while (settings->resume && filled < settings->threads && now_ns() < end) {
+		sleep_s(0.01);
+		for (i = filled = 0; i < settings->threads; i++) {
+			const struct worker *worker = &crew->workers[i];
+
+			filled +=
+				worker->loop.pooled >= worker->in_flight || worker->loop.over >= 8 * worker->in_flight;
+		}
+	}
 }
 
 static double own_cpu_s(void)
@@ -321,10 +364,20 @@ static struct run *new_run(void)
 	return run;
 }
 
+/* 99 % of those that should have been: a few tickets may expire, or be lost to a server that is reloaded. */
+static bool resumed_enough(const struct tally *tally)
+{
+	if (tally->resumed * 100 >= tally->to_resume * 99)
+		return true;
+	warnx("only %lu of %lu handshakes resumed a session as they should have; does the server issue tickets?",
+	      tally->resumed, tally->to_resume);
+	return false;
+}
+
 static int finish(const struct settings *settings, struct run *run,
 		  void (*report)(const struct settings *settings, const struct run *run))
 {
-	int status = run->tally.completed == 0 || failures(&run->tally) > 0;
+	int status = run->tally.completed == 0 || failures(&run->tally) > 0 || !resumed_enough(&run->tally);
 
 	report(settings, run);
 	free(run);
@@ -338,7 +391,7 @@ int mode_handshake(const struct settings *settings)
 	int64_t began;
 
 	start(&crew, settings, false);
-	sleep_s(settings->warmup_s);
+	warm_up(&crew);
 	servers_measure(settings, run->before);
 	machine_measure(&run->machine_before);
 	run->client_cpu_s = -own_cpu_s();

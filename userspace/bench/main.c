@@ -108,11 +108,15 @@ static bool set_version(struct settings *settings, void *field, const char *valu
 	return strcmp(value, "1.3") == 0 || strcmp(value, "1.2") == 0;
 }
 
-/* Resumed and mixed loads are for later; that this one is not is better said. */
 static bool set_resume(struct settings *settings, void *field, const char *value)
 {
-	(void)settings, (void)field;
-	return strcmp(value, "none") == 0;
+	unsigned long percent = strcmp(value, "all") == 0 ? 100 : 0;
+
+	(void)settings;
+	if (strcmp(value, "none") != 0 && strcmp(value, "all") != 0 && !parse_count(value, 100, &percent))
+		return false;
+	*(unsigned int *)field = percent;
+	return true;
 }
 
 static bool add_server(struct settings *settings, void *field, const char *value)
@@ -140,7 +144,8 @@ static const struct option_rule rules[] = {
 	{"cipher", "NAME", ALL, set_text, FIELD(cipher),
 	 "OpenSSL's name; with 1.3 TLS_AES_128_GCM_SHA256 and the like"},
 	{"group", "NAME", ALL, set_text, FIELD(group), "key agreement: X25519, P-256, X25519MLKEM768, ..."},
-	{"resume", "none", LOAD, set_resume, 0, "every handshake is a full one; there is no other choice yet"},
+	{"resume", "none|all|PERCENT", LOAD, set_resume, FIELD(resume),
+	 "that share of the handshakes resumes a session (default: none); warm-up collects the tickets"},
 	{"connections", "N", LOAD, set_positive, FIELD(connections), "in flight, or held open (default: 16)"},
 	{"opening", "N", IDLE, set_positive, FIELD(opening),
 	 "handshakes in flight meanwhile, per thread (default: 64)"},
@@ -183,7 +188,7 @@ static void print_usage(FILE *stream)
 		fprintf(stream, "  %-20s %s\n", mode->name, mode->help);
 	fputc('\n', stream);
 	for (rule = rules; rule->name; rule++)
-		fprintf(stream, "  --%-11s %-7s %s\n", rule->name, rule->argument ? rule->argument : "", rule->help);
+		fprintf(stream, "  --%-11s %-16s %s\n", rule->name, rule->argument ? rule->argument : "", rule->help);
 	fputs("\nSeveral targets take turns. The exit status is 1 if any connection failed.\n", stream);
 }
 

@@ -117,10 +117,13 @@ static void handshake_json(const struct settings *settings, const struct run *ru
 	struct json_object *result = new_result(settings, "handshake"), *servers = json_object_new_array();
 	unsigned int i;
 
+	add_number(result, "resume", settings->resume);
 	add_number(result, "connections", settings->connections);
 	add_number(result, "seconds", run->seconds);
 	add_number(result, "completed", run->tally.completed);
 	add_number(result, "per_second", run->tally.completed / run->seconds);
+	add_number(result, "full", run->tally.full);
+	add_number(result, "resumed", run->tally.resumed);
 	add_failures(result, &run->tally);
 	json_object_object_add(result, "handshake_us", histogram_json(&run->tally.handshake));
 	json_object_object_add(result, "response_us", histogram_json(&run->tally.response));
@@ -192,6 +195,7 @@ static void handshake_text(const struct settings *settings, const struct run *ru
 
 	printf("%lu connections in %.1f s, %.0f per second, %u in flight\n", run->tally.completed, run->seconds,
 	       run->tally.completed / run->seconds, settings->connections);
+	printf("%lu handshakes were full, %lu resumed\n", run->tally.full, run->tally.resumed);
 	print_histogram("connect to handshake", &run->tally.handshake);
 	print_histogram("connect to response", &run->tally.response);
 	if (settings->server_count || settings->exclusive)

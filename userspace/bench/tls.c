@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <unistd.h>
 
+#include "connection.h"
 #include "tls.h"
 
 static SSL_CTX *new_context(const struct settings *settings, const SSL_METHOD *method)
@@ -45,6 +46,10 @@ SSL_CTX *tls_client(const struct settings *settings)
 
 	if (settings->certificate)
 		use_certificate(context, settings);
+	if (settings->resume) {
+		SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(context, connection_new_session);
+	}
 	return context;
 }
 
