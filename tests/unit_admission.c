@@ -68,7 +68,7 @@ static void test_inspection(void)
 	check_inspection(connected(AF_INET6), 0, "connected TCP over IPv6");
 	check_inspection(tcp(AF_INET, false), ENOTCONN, "TCP that is not connected");
 	check_inspection(tcp(AF_INET, true), ENOTCONN, "TCP that listens");
-	check_inspection(connected_udp(), EPROTONOSUPPORT, "UDP");
+	check_inspection(connected_udp(), 0, "UDP: attaching the ULP finds it out");
 	check_inspection(unix_pair(), EPROTONOSUPPORT, "UNIX");
 	check_inspection(open("/dev/null", O_RDWR), ENOTSOCK, "a device");
 	check_inspection(open("/", O_PATH), ENOTSOCK, "a directory");

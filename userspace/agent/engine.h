@@ -15,8 +15,8 @@
 #include "secrets.h"
 #include "x509/verify.h"
 
-#define ENGINE_INPUT_MAX (256 * 1024)  /* bytes of handshake that a peer may send */
-#define ENGINE_OUTPUT_MAX (256 * 1024) /* and that we may */
+#define ENGINE_INPUT_MAX (256UL * 1024)	 /* bytes of handshake that a peer may send */
+#define ENGINE_OUTPUT_MAX (256UL * 1024) /* and that we may */
 
 enum engine_status {
 	ENGINE_WANTS_INPUT,

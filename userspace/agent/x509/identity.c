@@ -104,7 +104,7 @@ bool identity_serial(X509 *certificate, char text[IDENTITY_SERIAL])
 
 void identity_hex(const uint8_t digest[static 32], char text[IDENTITY_SHA256])
 {
-	int i;
+	size_t i;
 
 	for (i = 0; i < 32; i++)
 		snprintf(text + 2 * i, 3, "%02x", digest[i]);
