@@ -92,7 +92,7 @@ static void add_peek(struct handshake *hs)
 	if (hs->nonblocking)
 		add_wait(hs, POLLIN);
 	sqe = get(hs);
-	io_uring_prep_recv(sqe, hs->fd, hs->input, sizeof(hs->input), MSG_PEEK);
+	ring_prep_receive(sqe, hs->fd, MSG_PEEK);
 	ring_last(sqe, tag(hs, OP_RECEIVE));
 }
 
@@ -256,7 +256,8 @@ static void end_hold(struct handshake *hs)
 	decide(hs);
 }
 
-static void step(struct handshake *hs, size_t length)
+/* With what was received. OpenSSL keeps what is left of a record that is longer than a buffer. */
+static void step(struct handshake *hs, const uint8_t *input, size_t length)
 {
 	enum engine_status status;
 
@@ -264,7 +265,7 @@ static void step(struct handshake *hs, size_t length)
 		give_up(hs, ENOMEM, "OpenSSL can't begin a handshake");
 		return;
 	}
-	status = engine_step(&hs->engine, hs->input, length, &hs->discard);
+	status = engine_step(&hs->engine, input, length, &hs->discard);
 	hs->sent = 0;
 	if (status == ENGINE_WANTS_INPUT)
 		exchange(hs);
@@ -317,6 +318,7 @@ static void finish(struct handshake *hs)
 	hs->fd = -1;
 	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
 	engine_stop(&hs->engine);
+	engine_output_sent(&hs->engine);
 	hs->state = HANDSHAKE_OVER;
 	TAILQ_REMOVE(&worker->active, hs, active);
 	atomic_fetch_sub_explicit(&worker->active_count, 1, memory_order_relaxed);
@@ -369,7 +371,7 @@ static void drain(struct handshake *hs)
 	if (hs->nonblocking)
 		add_wait(hs, POLLIN);
 	sqe = get(hs);
-	io_uring_prep_recv(sqe, hs->fd, hs->input, sizeof(hs->input), 0);
+	io_uring_prep_recv(sqe, hs->fd, NULL, CLOSE_DRAIN_BYTES, MSG_TRUNC);
 	ring_last(sqe, tag(hs, OP_DRAIN));
 }
 
@@ -461,13 +463,16 @@ static bool sent_some(struct handshake *hs, int result)
 	return true;
 }
 
-static void received(struct handshake *hs, int result)
+static void received(struct handshake *hs, int result, const uint8_t *input)
 {
 	note_progress(hs);
 	hs->send_blocked = false;
-	hs->engine.output_length = hs->sent = 0;
+	hs->sent = 0;
+	engine_output_sent(&hs->engine);
 	if (result > 0) {
-		step(hs, result);
+		step(hs, input, result);
+	} else if (result == -ENOBUFS) {
+		exchange(hs);
 	} else if (result == 0) {
 		give_up(hs, ECONNABORTED, "the peer closed the connection in the middle of the handshake");
 	} else if (result == -EAGAIN) {
@@ -488,14 +493,14 @@ static void aborted(struct handshake *hs)
 		give_up(hs, ESHUTDOWN, "the agent stops");
 }
 
-static void exchange_completed(struct handshake *hs, enum operation operation, int result)
+static void exchange_completed(struct handshake *hs, enum operation operation, int result, const uint8_t *input)
 {
 	if (hs->abort)
 		aborted(hs);
 	else if (operation == OP_ATTACH)
 		attach_failed(hs, -result);
 	else if (operation == OP_RECEIVE)
-		received(hs, result);
+		received(hs, result, input);
 	else if (operation != OP_SEND)
 		connection_failed(hs, result < 0 ? -result : EIO);
 	else if (sent_some(hs, result))
@@ -535,7 +540,8 @@ static void refuse_completed(struct handshake *hs, enum operation operation, int
 	if (engine_export_secrets(&hs->engine) && secrets_to_crypto_info(&hs->engine.secrets, &keys->tx, &keys->rx))
 		install_last_words(hs->fd, keys, hs->engine.alert_sent);
 	hs->state = HANDSHAKE_CLOSE;
-	hs->engine.output_length = hs->sent = hs->discard = 0;
+	engine_output_sent(&hs->engine);
+	hs->sent = hs->discard = 0;
 	end_sending(hs);
 }
 
@@ -568,7 +574,7 @@ static void run(struct handshake *hs)
 	if (error)
 		attach_failed(hs, -error);
 	else if (hs->role == KTLSD_CLIENT)
-		step(hs, 0); /* the ClientHello comes from us */
+		step(hs, NULL, 0); /* the ClientHello comes from us */
 	else
 		exchange(hs);
 }
@@ -585,8 +591,8 @@ static void run_at_home(struct handshake *hs)
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
 {
 	struct handshake *hs = (struct handshake *)completion;
+	struct ring_buffers *buffers = &hs->worker->buffers;
 
-	(void)flags;
 	hs->moved = hs->worker->now;
 	if (operation == OP_RUN)
 		run(hs);
@@ -597,7 +603,7 @@ static void complete(struct completion *completion, unsigned int operation, int 
 	else if (operation == OP_ANSWER_FAILED) /* the home ring is full for the moment: again */
 		ring_post(&hs->worker->ring, hs->home->ring.ring_fd, tag(hs, OP_ANSWER), tag(hs, OP_ANSWER_FAILED));
 	else if (hs->state == HANDSHAKE_EXCHANGE)
-		exchange_completed(hs, operation, result);
+		exchange_completed(hs, operation, result, ring_buffer(buffers, flags));
 	else if (hs->state == HANDSHAKE_INSTALL)
 		install_completed(hs, operation, result);
 	else if (hs->state == HANDSHAKE_HOLD)
@@ -606,6 +612,8 @@ static void complete(struct completion *completion, unsigned int operation, int 
 		refuse_completed(hs, operation, result);
 	else
 		close_completed(hs, operation, result);
+	if (flags & IORING_CQE_F_BUFFER)
+		ring_buffer_return(buffers, flags);
 }
 
 void handshake_begin(struct handshake *hs)

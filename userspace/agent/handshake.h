@@ -26,8 +26,6 @@
 #include "worker.h"
 #include "x509/responder.h"
 
-#define HANDSHAKE_INPUT 4096 /* OpenSSL keeps what is left of a longer record */
-
 struct handshake;
 
 /* A front door: how work came in, and how its answer goes out. doors.c lists them. */
@@ -94,7 +92,6 @@ struct handshake {
 	struct session_keys keys;
 	struct linger linger; /* the socket's, once linger_known */
 	bool linger_known;
-	uint8_t input[HANDSHAKE_INPUT];
 
 	/* How it ended. */
 	int error;    /* 0 or positive errno */

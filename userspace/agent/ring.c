@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,56 @@ bool ring_init(struct io_uring *ring)
 	log_line(LOG_ERR, "no io_uring: %s%s", strerror(-error), remedy);
 	return false;
 }
+
+/* ---- buffers ---- */
+
+static void lend(struct ring_buffers *buffers, unsigned int number, int behind)
+{
+	io_uring_buf_ring_add(buffers->ring, buffers->memory + (size_t)number * RING_BUFFER_SIZE, RING_BUFFER_SIZE,
+			      number, io_uring_buf_ring_mask(RING_BUFFERS), behind);
+}
+
+bool ring_buffers_init(struct ring_buffers *buffers, struct io_uring *ring)
+{
+	unsigned int i;
+	int error;
+
+	buffers->memory = malloc((size_t)RING_BUFFERS * RING_BUFFER_SIZE);
+	buffers->ring = io_uring_setup_buf_ring(ring, RING_BUFFERS, 0, 0, &error);
+	if (!buffers->memory || !buffers->ring)
+		return false;
+	for (i = 0; i < RING_BUFFERS; i++)
+		lend(buffers, i, i);
+	io_uring_buf_ring_advance(buffers->ring, RING_BUFFERS);
+	return true;
+}
+
+void ring_buffers_free(struct ring_buffers *buffers, struct io_uring *ring)
+{
+	if (buffers->ring)
+		io_uring_free_buf_ring(ring, buffers->ring, RING_BUFFERS, 0);
+	free(buffers->memory);
+}
+
+void ring_prep_receive(struct io_uring_sqe *sqe, int fd, int flags)
+{
+	io_uring_prep_recv(sqe, fd, NULL, RING_BUFFER_SIZE, flags);
+	io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
+	sqe->buf_group = 0;
+}
+
+uint8_t *ring_buffer(const struct ring_buffers *buffers, unsigned int flags)
+{
+	return buffers->memory + (size_t)(flags >> IORING_CQE_BUFFER_SHIFT) * RING_BUFFER_SIZE;
+}
+
+void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags)
+{
+	lend(buffers, flags >> IORING_CQE_BUFFER_SHIFT, 0);
+	io_uring_buf_ring_advance(buffers->ring, 1);
+}
+
+/* ---- submitting ---- */
 
 void ring_reserve(struct io_uring *ring)
 {

@@ -31,6 +31,29 @@ static inline uint64_t ring_tag(struct completion *completion, unsigned int oper
 /* False with a logged reason: rings forbidden, no memory. The thread that will use it calls io_uring_enable_rings(). */
 bool ring_init(struct io_uring *ring);
 
+/*
+ * Memory for what is received, lent by the kernel to a receive when something is there: what waits holds none. A receive that
+ * comes when all is lent gets ENOBUFS, and is submitted again.
+ */
+#define RING_BUFFERS 64
+#define RING_BUFFER_SIZE 4096
+
+struct ring_buffers {
+	struct io_uring_buf_ring *ring;
+	uint8_t *memory;
+};
+
+/* Once the ring is enabled, on its thread. False: no memory. */
+bool ring_buffers_init(struct ring_buffers *buffers, struct io_uring *ring);
+void ring_buffers_free(struct ring_buffers *buffers, struct io_uring *ring);
+
+/* Prepares a receive of up to RING_BUFFER_SIZE bytes. */
+void ring_prep_receive(struct io_uring_sqe *sqe, int fd, int flags);
+
+/* What was lent, with a completion's flags; and when it has been read. */
+uint8_t *ring_buffer(const struct ring_buffers *buffers, unsigned int flags);
+void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags);
+
 /* Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two. */
 void ring_reserve(struct io_uring *ring);
 

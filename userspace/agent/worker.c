@@ -124,6 +124,8 @@ static void *work(void *argument)
 
 	if (io_uring_enable_rings(&worker->ring) != 0)
 		log_fatal("io_uring_enable_rings: %s", strerror(errno));
+	if (!ring_buffers_init(&worker->buffers, &worker->ring))
+		log_fatal("no buffers for the ring: out of memory, or a kernel before Linux 5.19");
 	worker->now = clock_ms();
 	for (door = doors; *door; door++) {
 		if (!(*door)->start(worker))
@@ -173,6 +175,7 @@ bool worker_start(struct worker *worker)
 
 void worker_free(struct worker *worker)
 {
+	ring_buffers_free(&worker->buffers, &worker->ring);
 	io_uring_queue_exit(&worker->ring);
 	config_put(worker->config);
 	config_put(worker->next_config);

@@ -29,6 +29,7 @@ struct worker {
 	sem_t started;
 	_Atomic bool ended; /* nothing but the thread itself is left */
 	struct io_uring ring;
+	struct ring_buffers buffers;
 	struct config *config;
 	struct config *_Atomic next_config; /* put there by the main thread */
 	struct handshake_list active;
