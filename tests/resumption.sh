@@ -129,6 +129,17 @@ for version in 3 2; do
 	resumes "TLS 1.$version: it resumes" changing -tls1_$version
 done
 
+# RFC 8446 §C.4: browsers use a ticket once, so each resumption has to bring the next.
+for service in lax strict; do
+	session "TLS 1.3: a session of $service for a client that uses tickets once" $service -tls1_3 \
+		-cert "$dir/pki/client.pem" -key "$dir/pki/client.key" -cert_chain "$dir/pki/intermediate.pem"
+	for again in 1 2 3 4; do
+		resumes "it resumes with ticket $again and gets the next" $service -tls1_3 -sess_out "$dir/session"
+		check "one" [ "$(grep -c 'New Session Ticket arrived' "$dir/said")" = 1 ]
+	done
+done
+check "the last one still says whose it is" grep -q 'result: peer = CN=client,O=ktlsd development' "$dir/said"
+
 # A certificate that expires while its session lives: the ticket is no way around.
 pki issue "$dir/pki" short client --subject /CN=short --from 20200101000000Z --until '5 seconds' || bail_out "pki"
 for version in 3 2; do
