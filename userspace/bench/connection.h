@@ -1,113 +1,129 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection of the load: connect, handshake, full or resumed, one request with its response, orderly close. It has one chain of
- * operations in its loop's ring at a time:
+ * One connection of the load: connect, handshake, full or resumed, what the mode does with it, orderly close. It has one chain
+ * of operations in its loop's ring at a time, or none:
  *
  *	connect -> send ClientHello -> receive
- *	(send -> receive)* until the handshake is done; the request leaves with the client's Finished
- *	receive until the response is complete
+ *	(send -> receive)* until the handshake is done; what the mode sends first leaves with the client's Finished
+ *	(send -> receive)* or (send)* as the mode goes on
  *	send close_notify -> shutdown -> receive until the server has closed, too
  *
- * The response proves that the server has its keys in place, the wait for the close that it is through with the connection.
- * With loop->hold a connection stays open once the response is there.
+ * The wait for the server's close is the proof that it is through with the connection. With kernel TLS OpenSSL has the
+ * socket itself, and the ring tells when it is ready.
  */
 #ifndef BENCH_CONNECTION_H
 #define BENCH_CONNECTION_H
 
-#include <liburing.h>
 #include <openssl/ssl.h>
-#include <stdatomic.h>
-#include <sys/queue.h>
 
-#include "bench.h"
-#include "histogram.h"
-#include "pool.h"
+#include "http.h"
+#include "loop.h"
 
-#define CONNECTION_INPUT 4096
-#define CONNECTION_HEADER_MAX 2048
-
-enum failure {
-	FAILED_LOCALLY, /* no descriptor, no port, no memory */
-	FAILED_TO_CONNECT,
-	FAILED_BY_RESET,
-	FAILED_BY_CLOSE, /* the server closed too early */
-	FAILED_BY_TIMEOUT,
-	FAILED_IN_TLS,
-	FAILED_IN_HTTP,
-	FAILURES,
+/* How a connection goes on. */
+enum next {
+	NEXT_RECEIVE, /* what has been written is sent, and there is something to come */
+	NEXT_SEND,    /* what has been written is sent, and the mode's sent() called */
+	NEXT_REST,    /* until connection_wake() */
+	NEXT_HOLD,    /* until the run's end */
+	NEXT_CLOSE,
+	NEXT_GONE, /* connection_fail() was called */
 };
 
-extern const char *const failure_names[FAILURES];
+struct connection;
 
-struct tally {
-	uint64_t completed;
-	uint64_t full, resumed, to_resume; /* handshakes; to_resume: those that should have been */
-	uint64_t failed[FAILURES];
-	char first_failure[160];
-	struct histogram handshake, response; /* nanoseconds since the connect() */
+/* What a mode does with its connections. */
+struct use {
+	const char *name, *operation; /* in results */
+	size_t input;		      /* bytes to receive at once */
+	bool keeps;	 /* more than one operation of the load on a connection; arrivals need one that rests */
+	bool abandons;	 /* at the run's end it is cut off, not waited for */
+	bool holds;	 /* idle */
+	bool streams;	 /* what counts is bytes */
+	bool handshakes; /* a connection is an operation: its handshake's latency counts from its arrival */
+	enum next (*established)(struct connection *connection);
+	enum next (*received)(struct connection *connection, const char *data, size_t length);
+	enum next (*sent)(struct connection *connection);
+	/* The server's close_notify. */
+	enum next (*ended)(struct connection *connection);
+	/* keeps: an arrival for a connection that rests. */
+	enum next (*arrived)(struct connection *connection);
+	/* Without TLS: in place of all the above. result: bytes in input, 0, or an error. */
+	void (*connected)(struct connection *connection);
+	void (*heard)(struct connection *connection, int result);
+	/* Once in a turn of the loop; may be NULL. */
+	void (*turn)(struct loop *loop);
 };
 
 enum connection_state {
 	CONNECTION_HANDSHAKE,
-	CONNECTION_RESPONSE,
+	CONNECTION_OPEN,
 	CONNECTION_CLOSE,
-	CONNECTION_HELD,
 };
-
-TAILQ_HEAD(connection_list, connection);
 
 struct connection {
 	TAILQ_ENTRY(connection) entry;
 	struct loop *loop;
+	struct line *line;
 	const struct target *target;
 	enum connection_state state;
 	int fd;
-	bool late;
-	bool to_resume, fed; /* fed: the pool has a session of this connection */
-	int64_t began;
+	bool late;	      /* its operations are being canceled */
+	bool silent;	      /* and that is no failure */
+	bool to_resume, fed;  /* fed: the pool has a session of this connection */
+	bool measured;	      /* open loop: the present operation is one of the window's */
+	bool begun_measuring; /* when the present operation began */
+	bool heard;	      /* anything from the server */
+	bool has_operation;   /* or it is open and has none yet */
+	bool reused;	      /* there was one before the present one */
+	bool wants_sent;
+	int64_t began;	   /* the present operation, or when it should have: what latency counts from */
+	int64_t connected; /* when that began */
+	int64_t since;	   /* what the timeout counts from */
+	int64_t due;	   /* slow: the next byte */
 	SSL *ssl;
-	BIO *in, *out; /* ssl's */
-	char header[CONNECTION_HEADER_MAX];
-	size_t header_length;
-	uint64_t body_left;
-	bool in_body;
-	uint8_t input[CONNECTION_INPUT];
+	BIO *in, *out;	   /* ssl's; NULL with kernel TLS */
+	const char *plain; /* to be sent; stays where it is until then */
+	size_t plain_left;
+	uint64_t got; /* bytes of the present operation */
+	struct http http;
+	uint8_t input[];
 };
 
-/* What a thread works with; load.c runs it. */
-struct loop {
-	const struct settings *settings;
-	SSL_CTX *context;
-	struct io_uring ring;
-	struct connection_list in_flight, held;
-	unsigned int in_flight_count, held_count;
-	unsigned int next;	 /* of targets and source addresses */
-	unsigned int resumption; /* sum of percentages; one is due for each hundred */
-	struct pool pools[TARGETS_MAX];
-	_Atomic unsigned int pooled;
-	_Atomic unsigned int over; /* connections, counted or not */
-	bool hold;
-	bool counting; /* what ends now is part of the measurement */
-	char request[1024];
-	size_t request_length;
-	struct tally tally;
+/* When an operation has to begin, and whether it is one of the window's. */
+struct begin {
+	int64_t at;
+	bool measured;
 };
 
-/* An SSL_CTX_sess_set_new_cb: one session of each connection goes into its pool. */
-int connection_new_session(SSL *ssl, SSL_SESSION *session);
-
-/* False if it failed at once, which is tallied like any other failure. */
-bool connection_start(struct loop *loop);
+/* begin is NULL in a closed loop. False if it failed at once, which is tallied like any other failure. */
+bool connection_start(struct loop *loop, const struct begin *begin);
 
 /* For each completion with its user_data. */
 void connection_complete(struct connection *connection, unsigned int operation, int result);
 
 #define CONNECTION_OPERATION_MASK UINT64_C(15)
 
+/* For a mode's functions. What is to be written stays where it is until it is sent. */
+void connection_write(struct connection *connection, const char *data, size_t length);
+void connection_wake(struct connection *connection, const struct begin *begin);
+enum next connection_fail(struct connection *connection, enum failure failure, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* An operation has come to its end: the latency is counted, and so is the operation, but for those that end with their close. */
+void connection_latency(struct connection *connection);
+void connection_completed(struct connection *connection);
+void connection_end(struct connection *connection);
+/* An operation on a connection that has ended one, or has just been opened. */
+void connection_begin(struct connection *connection, const struct begin *begin);
+/* The timeout counts from now on. */
+void connection_progress(struct connection *connection);
+/* The server has closed, and was not to. */
+enum next connection_cut(struct connection *connection);
+void connection_receive(struct connection *connection);
+
 /* Gives up those that have been in flight for too long. */
 void connections_expire(struct loop *loop);
 
-/* Ends those that are held. */
+/* Ends those that are held or rest, and with a mode that abandons them, those in flight. */
 void connections_release(struct loop *loop);
 
 #endif

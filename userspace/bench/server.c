@@ -2,6 +2,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <err.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,8 @@ struct process_list {
 	struct process *at;
 	size_t count, room;
 };
+
+/* ---- processes ---- */
 
 /* proc_pid_stat(5). The name may hold anything but ends with the last parenthesis. Children that were waited for count. */
 static bool read_process(const char *pid, struct process *process)
@@ -100,6 +104,140 @@ static void find_descendants(struct process_list *list)
 	}
 }
 
+/* ---- control groups ---- */
+
+/* A group's path is that of its directory, or stands below the usual place. */
+static void group_path(char path[static PATH_MAX], const char *group, const char *file)
+{
+	if (snprintf(path, PATH_MAX, "%s%s/%s", *group == '/' ? "" : "/sys/fs/cgroup/", group, file) >= PATH_MAX)
+		errx(2, "%s: the path is too long", group);
+}
+
+const char *cgroup_check(const char *group)
+{
+	char path[PATH_MAX];
+
+	group_path(path, group, "cpu.stat");
+	if (access(path, R_OK) == 0)
+		return NULL;
+	return errno == ENOENT ? "expected the directory of a control group of version 2, which has a cpu.stat"
+			       : strerror(errno);
+}
+
+static double group_cpu_s(const char *group)
+{
+	char path[PATH_MAX], line[128];
+	unsigned long long us = 0;
+	FILE *file;
+
+	group_path(path, group, "cpu.stat");
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file) && sscanf(line, "usage_usec %llu", &us) != 1)
+		;
+	if (file)
+		fclose(file);
+	return us / 1e6;
+}
+
+/* The group's processes, and those of the groups below it. */
+static void find_members(const char *group, int server, const struct process_list *list)
+{
+	char path[PATH_MAX];
+	struct process *process;
+	struct dirent *entry;
+	FILE *file;
+	DIR *below;
+	int pid;
+
+	group_path(path, group, "cgroup.procs");
+	file = fopen(path, "re");
+	while (file && fscanf(file, "%d", &pid) == 1) {
+		process = find(list, pid);
+		if (process && process->server < 0)
+			process->server = server;
+	}
+	if (file)
+		fclose(file);
+	group_path(path, group, "");
+	below = opendir(path);
+	while (below && (entry = readdir(below))) {
+		if (entry->d_type != DT_DIR || *entry->d_name == '.')
+			continue;
+		group_path(path, group, entry->d_name);
+		find_members(path, server, list);
+	}
+	if (below)
+		closedir(below);
+}
+
+/* ---- threads ---- */
+
+static void each_thread(int pid, void (*take)(int tid, void *argument), void *argument)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return;
+	while ((entry = readdir(tasks))) {
+		if (isdigit((unsigned char)*entry->d_name))
+			take(atoi(entry->d_name), argument);
+	}
+	closedir(tasks);
+}
+
+/* proc_pid_status(5) */
+static void add_task(int tid, void *argument)
+{
+	struct server_usage *usage = argument;
+	struct task task = {.tid = tid};
+	unsigned long long count;
+	char path[64], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1)
+			task.voluntary = count;
+		if (sscanf(line, "nonvoluntary_ctxt_switches: %llu", &count) == 1)
+			task.involuntary = count;
+	}
+	fclose(file);
+	usage->tasks = reallocarray(usage->tasks, usage->task_count + 1, sizeof(task));
+	if (!usage->tasks)
+		err(1, NULL);
+	usage->tasks[usage->task_count++] = task;
+}
+
+static int compare_tasks(const void *a, const void *b)
+{
+	return ((const struct task *)a)->tid - ((const struct task *)b)->tid;
+}
+
+struct task server_switches(const struct server_usage *before, const struct server_usage *after)
+{
+	struct task sum = {0};
+	size_t i;
+
+	for (i = 0; i < after->task_count; i++) {
+		const struct task *now = &after->tasks[i], *then;
+
+		then = before->task_count ? bsearch(now, before->tasks, before->task_count, sizeof(*now), compare_tasks)
+					  : NULL;
+		sum.voluntary += now->voluntary - (then ? then->voluntary : 0);
+		sum.involuntary += now->involuntary - (then ? then->involuntary : 0);
+	}
+	return sum;
+}
+
+/* ---- servers ---- */
+
 /* proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal */
 void machine_measure(struct machine_usage *usage)
 {
@@ -114,6 +252,55 @@ void machine_measure(struct machine_usage *usage)
 	usage->busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
 }
 
+/* Each process with the server that it belongs to. */
+static void assign(const struct settings *settings, struct process_list *list)
+{
+	struct process *process;
+	size_t i;
+
+	read_processes(list);
+	for (i = 0; i < settings->server_count; i++) {
+		const struct server *server = &settings->servers[i];
+
+		if (server->cgroup) {
+			find_members(server->cgroup, i, list);
+			continue;
+		}
+		process = find(list, server->pid);
+		if (process)
+			process->server = i;
+	}
+	find_descendants(list);
+}
+
+void server_each_thread(const struct settings *settings, unsigned int server, void (*take)(int tid, void *argument),
+			void *argument)
+{
+	struct process_list list = {0};
+	size_t i;
+
+	assign(settings, &list);
+	for (i = 0; i < list.count; i++) {
+		if (list.at[i].server == (int)server)
+			each_thread(list.at[i].pid, take, argument);
+	}
+	free(list.at);
+}
+
+static void begin_usage(struct server_usage *usage, const struct server *server, const struct process_list *list)
+{
+	const struct process *root = server->cgroup ? NULL : find(list, server->pid);
+
+	if (server->cgroup) {
+		usage->gone = cgroup_check(server->cgroup) != NULL;
+		usage->cpu_s = group_cpu_s(server->cgroup);
+		snprintf(usage->name, sizeof(usage->name), "%.31s", server->cgroup);
+		return;
+	}
+	usage->gone = !root;
+	snprintf(usage->name, sizeof(usage->name), "%s", root ? root->name : "?");
+}
+
 void servers_measure(const struct settings *settings, struct server_usage usage[static SERVERS_MAX])
 {
 	double tick_s = 1.0 / sysconf(_SC_CLK_TCK);
@@ -124,24 +311,32 @@ void servers_measure(const struct settings *settings, struct server_usage usage[
 	memset(usage, 0, sizeof(*usage) * SERVERS_MAX);
 	if (settings->server_count == 0)
 		return;
-	read_processes(&list);
+	assign(settings, &list);
 	for (i = 0; i < settings->server_count; i++) {
-		struct process *root = find(&list, settings->servers[i]);
-
-		usage[i].gone = !root;
-		if (!root)
-			continue;
-		root->server = i;
-		memcpy(usage[i].name, root->name, sizeof(usage[i].name));
+		begin_usage(&usage[i], &settings->servers[i], &list);
+		usage[i].syscalls = syscalls_read(i);
 	}
-	find_descendants(&list);
 	for (i = 0; i < list.count; i++) {
 		const struct process *process = &list.at[i];
 
 		if (process->server < 0)
 			continue;
-		usage[process->server].cpu_s += process->ticks * tick_s;
+		if (!settings->servers[process->server].cgroup)
+			usage[process->server].cpu_s += process->ticks * tick_s;
 		usage[process->server].rss_kb += process->pages * page_kb;
+		each_thread(process->pid, add_task, &usage[process->server]);
+	}
+	for (i = 0; i < settings->server_count; i++) {
+		if (usage[i].task_count)
+			qsort(usage[i].tasks, usage[i].task_count, sizeof(*usage[i].tasks), compare_tasks);
 	}
 	free(list.at);
+}
+
+void servers_free(struct server_usage usage[static SERVERS_MAX])
+{
+	size_t i;
+
+	for (i = 0; i < SERVERS_MAX; i++)
+		free(usage[i].tasks);
 }

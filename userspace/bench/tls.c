@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
 #include <err.h>
 #include <openssl/err.h>
 #include <unistd.h>
 
-#include "connection.h"
+#include "resume.h"
 #include "tls.h"
 
 static SSL_CTX *new_context(const struct settings *settings, const SSL_METHOD *method)
@@ -46,11 +47,41 @@ SSL_CTX *tls_client(const struct settings *settings)
 
 	if (settings->certificate)
 		use_certificate(context, settings);
+	if (settings->kernel_tls)
+		SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
+	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	if (settings->ca) {
+		must_be_readable(settings->ca);
+		if (SSL_CTX_load_verify_file(context, settings->ca) != 1)
+			errx(1, "%s: %s", settings->ca, ERR_reason_error_string(ERR_peek_last_error()));
+		SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	}
 	if (settings->resume) {
 		SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-		SSL_CTX_sess_set_new_cb(context, connection_new_session);
+		SSL_CTX_sess_set_new_cb(context, resume_new_session);
 	}
 	return context;
+}
+
+static bool is_address(const char *name)
+{
+	struct in6_addr address;
+
+	return inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1;
+}
+
+bool tls_expect(SSL *ssl, const struct settings *settings, const struct target *target)
+{
+	const char *name = settings->name ? settings->name : target->host;
+	bool address = is_address(name);
+
+	if (!settings->name && !settings->ca)
+		return true;
+	if (!address && !SSL_set_tlsext_host_name(ssl, name))
+		return false;
+	if (!settings->ca)
+		return true;
+	return address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) : SSL_set1_host(ssl, name);
 }
 
 SSL_CTX *tls_server(const struct settings *settings)
