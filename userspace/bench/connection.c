@@ -157,9 +157,18 @@ enum next connection_cut(struct connection *c)
 	return NEXT_GONE;
 }
 
+static void closed(struct connection *c)
+{
+	if (c->loop->use->handshakes)
+		connection_completed(c);
+	connection_end(c);
+}
+
 static void fail_by_errno(struct connection *c, int error, const char *doing)
 {
-	if (!reopen(c))
+	if (c->state == CONNECTION_CLOSE && c->http.closes) /* its close and ours have crossed */
+		closed(c);
+	else if (!reopen(c))
 		connection_fail(c, failure_of_transfer(error), "%s: %s, %s", doing, strerror(error), moment(c));
 }
 
@@ -519,13 +528,6 @@ static void shake_hands(struct connection *c)
 	default:
 		fail_with(c, result);
 	}
-}
-
-static void closed(struct connection *c)
-{
-	if (c->loop->use->handshakes)
-		connection_completed(c);
-	connection_end(c);
 }
 
 static bool wants_ticket(const struct connection *c)

@@ -245,10 +245,10 @@ void report_json(const struct run *run)
 	if (run->settings->kernel_tls)
 		add_kernel_tls(result, run);
 	add_failures(result, &run->tally.failed);
-	if (!run->use->connected) {
+	if (run->tally.handshake.count || run->use->handshakes)
 		add_histogram(result, "handshake_us", &run->tally.handshake);
+	if (!run->use->connected)
 		add_histogram(result, "response_us", &run->tally.response);
-	}
 	if (!run->use->holds)
 		add_costs(result, run);
 	add_servers(result, run);

@@ -63,6 +63,8 @@ static bool may_start(const struct loop *loop)
 
 	if (loop->stopping || loop->in_flight.count + loop->resting.count >= loop->limit)
 		return false;
+	if (loop->use->connected) /* there is nothing to warm up */
+		return loop->counting;
 	if (loop->share == 0 || !loop->counting || loop->use->keeps)
 		return true;
 	return over + (loop->holding ? loop->in_flight.count : 0) < loop->share;

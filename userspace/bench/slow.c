@@ -61,7 +61,7 @@ static void heard(struct connection *c, int result)
 
 static void connected(struct connection *c)
 {
-	c->loop->tally.opened += !c->loop->stopping;
+	c->loop->tally.opened += c->loop->counting;
 	c->began = c->due = c->loop->now;
 	connection_write(c, hello, hello_length);
 	connection_receive(c);
@@ -123,6 +123,9 @@ static void make_hello(const struct settings *settings)
 
 int mode_slow(const struct settings *settings)
 {
+	struct settings cold = *settings;
+
+	cold.warmup_s = 0;
 	make_hello(settings);
-	return crew_measure(settings, &use_slow);
+	return crew_measure(&cold, &use_slow);
 }
