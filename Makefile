@@ -168,7 +168,7 @@ install: all
 	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
 		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
 	install $(O)/ktlsd $D$(SBINDIR)
-	install $(O)/ktlsctl $D$(BINDIR)
+	install $(O)/ktlsctl $(O)/ktls-bench $D$(BINDIR)
 	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
 	ln -sf libktlsd.so.$(VERSION) $D$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so

@@ -79,7 +79,7 @@ END
 s_server="openssl s_server -quiet -accept @ -cert $dir/pki/server-ecdsa.pem -key $dir/pki/server-ecdsa.key"
 background echo "$s_server -rev"
 background drain "$s_server >/dev/null"
-background source "$s_server </dev/zero"
+background source socat -U "OPENSSL-LISTEN:@,reuseaddr,fork,verify=0,cert=$dir/pki/server-ecdsa.pem,key=$dir/pki/server-ecdsa.key" OPEN:/dev/zero
 background stall nc -lk 127.0.0.1 @
 background text "socat TCP-LISTEN:@,fork,reuseaddr SYSTEM:'echo 220 this is no TLS; sleep 1'"
 background reset python3 "$dir/reset.py" @
@@ -149,7 +149,7 @@ bench "two targets take turns" 0 '.completed >= 20' \
 
 bench "requests over HTTP" 0 '.completed >= 200 and .bytes >= 600 and .failed == {} and .reopened == 0' \
 	rr --count 200 --path /index.html --connections 4 --warmup 0 "127.0.0.1:$web"
-bench "requests over HTTP, with kernel TLS" 0 '.completed >= 200 and .kernel_tls == {"sending": 4, "receiving": 4}' \
+bench "requests over HTTP, with kernel TLS" 0 '.completed >= 200 and .full > 0 and .kernel_tls == {"sending": .full, "receiving": .full}' \
 	rr --count 200 --path /index.html --connections 4 --warmup 0 --kernel-tls "127.0.0.1:$web"
 bench "a server that closes after ten requests is opened anew" 0 '.completed >= 200 and .reopened >= 15 and .failed == {}' \
 	rr --count 200 --path /index.html --connections 4 --warmup 0 "127.0.0.1:$short"
@@ -159,7 +159,7 @@ bench "an echo" 0 '.completed >= 50 and .bytes == .completed * 3000 and .size ==
 	rr --count 50 --size 3000 --connections 1 --warmup 0 "127.0.0.1:$echo"
 bench "a download over HTTP" 0 '.bytes >= 9000000 and .completed >= 2 and .failed == {}' \
 	stream --bytes 9M --path /large --connections 2 --warmup 0 "127.0.0.1:$web"
-bench "a download over HTTP, with kernel TLS" 0 '.bytes >= 9000000 and .kernel_tls.receiving == 2' \
+bench "a download over HTTP, with kernel TLS" 0 '.bytes >= 9000000 and .full > 0 and .kernel_tls.receiving == .full' \
 	stream --bytes 9M --path /large --connections 2 --warmup 0 --kernel-tls "127.0.0.1:$web"
 bench "so many transfers" 0 '.completed >= 4 and .bytes >= 12000000' \
 	stream --count 4 --path /large --connections 1 --warmup 0 "127.0.0.1:$web"

@@ -19,7 +19,11 @@ double run_achieved_rate(const struct run *run)
 
 	if (settings->count && settings->rate > 0)
 		seconds = fmax(seconds - histogram_percentile(latency, 50) / 1e9, settings->count / settings->rate);
-	return seconds > 0 ? run->tally.completed / seconds : 0;
+	if (seconds <= 0)
+		return 0;
+	/* what had piled up before the measurement may complete within it */
+	return settings->rate > 0 ? fmin(run->tally.completed / seconds, settings->rate)
+				  : run->tally.completed / seconds;
 }
 
 const char *run_unit(const struct run *run)

@@ -154,5 +154,9 @@ int mode_floor(const struct settings *settings)
 		err(1, NULL);
 	measure(m);
 	report_floor(settings, m->handshakes, m->server_ns, &m->batches);
+	SSL_CTX_free(m->client);
+	SSL_CTX_free(m->server);
+	free(m->pairs);
+	free(m);
 	return 0;
 }

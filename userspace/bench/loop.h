@@ -76,7 +76,4 @@ extern _Atomic enum phase phase;
 /* pthread_create's: runs until PHASE_STOP, and until its connections have ended. */
 void *loop_run(void *loop);
 
-void line_add(struct line *line, struct connection *connection);
-void line_remove(struct line *line, struct connection *connection);
-
 #endif
