@@ -61,11 +61,11 @@ static void look_around(const struct source *source)
 
 static void go_through(const struct event *event, const char *path)
 {
-	struct source_list sources = TAILQ_HEAD_INITIALIZER(sources);
+	struct watched watched = {.sources = TAILQ_HEAD_INITIALIZER(watched.sources)};
 	struct source *source;
 
-	source_add(&sources, path);
-	source = TAILQ_FIRST(&sources);
+	source_add(&watched.sources, path);
+	source = TAILQ_FIRST(&watched.sources);
 	for (; event->what; event++) {
 		bool heard;
 		enum source_news news;
@@ -78,7 +78,7 @@ static void go_through(const struct event *event, const char *path)
 		check(heard == event->heard, "%s: %s: heard", path, event->what);
 		check(news == event->news, "%s: %s: seen", path, event->what);
 	}
-	sources_clear(&sources);
+	watched_clear(&watched);
 }
 
 /* Ways that lead nowhere: none of them may do harm. */

@@ -130,8 +130,8 @@ static void describe_expiry(json_object *object, const struct service *service)
 		json_object_object_add(object, "expires", json_object_new_string(expiry_date(&service->expiry, date)));
 		json_object_object_add(object, "expires_file", json_object_new_string(service->expiry.file));
 	}
-	if (service->fault)
-		json_object_object_add(object, "fault", json_object_new_string(service->fault));
+	if (service->files.fault)
+		json_object_object_add(object, "fault", json_object_new_string(service->files.fault));
 }
 
 static void describe_staples(json_object *object, const struct service *service)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,47 +37,67 @@ int refresh_patience(const struct refresh *refresh)
 	return left > 0 ? (int)left : 0;
 }
 
-static void watch_sources(const struct config *config)
+static void watch_sources(const struct source_list *sources)
 {
 	const struct source *source;
+
+	TAILQ_FOREACH(source, sources, next)
+		watch_path(source->path, source->folder);
+}
+
+static void watch_all(const struct config *config)
+{
 	size_t i;
 
 	watch_begin();
-	for (i = 0; i < config->service_count; i++) {
-		TAILQ_FOREACH(source, &config->services[i]->sources, next)
-			watch_path(source->path, source->folder);
-	}
+	for (i = 0; i < config->service_count; i++)
+		watch_sources(&config->services[i]->files.sources);
 	watch_end();
 }
 
-static void look_at_sources(struct service *service, int64_t now)
+static void look_at(struct watched *watched, int64_t now)
 {
 	struct source *source;
 
-	TAILQ_FOREACH(source, &service->sources, next) {
+	TAILQ_FOREACH(source, &watched->sources, next) {
 		enum source_news news = source_look(source);
 
 		if (news == SOURCE_SAME)
 			continue;
-		service->changed = now;
-		if (!service->restless)
-			service->restless = now;
-		service->outdated = service->outdated || news == SOURCE_CHANGED;
+		watched->changed = now;
+		if (!watched->restless)
+			watched->restless = now;
+		watched->outdated = watched->outdated || news == SOURCE_CHANGED;
 	}
 }
 
 /* A file that is gone is no reason to do anything but say so; its return is a change. */
-static void tell_of_missing(const struct service *service)
+static void tell_of_missing(const struct watched *watched, const char *whose)
 {
 	struct source *source;
 
-	TAILQ_FOREACH(source, &service->sources, next) {
+	TAILQ_FOREACH(source, &watched->sources, next) {
 		if (source->error && !source->error_told)
-			log_limited(LOG_WARNING,
-				    "service \"%s\": %s is gone (%s); what was read from it stays in force",
-				    service->name, source->path, strerror(source->error));
+			log_limited(LOG_WARNING, "%s: %s is gone (%s); what was read from it stays in force", whose,
+				    source->path, strerror(source->error));
 		source->error_told = source->error != 0;
 	}
+}
+
+/* Whether the files have settled, and were renewed. */
+static bool is_due(struct refresh *refresh, struct watched *watched, const char *whose, int64_t now)
+{
+	int64_t settled = earlier(watched->changed + SETTLE_MS, watched->restless + RESTLESS_MS);
+	bool outdated = watched->outdated;
+
+	if (now < settled) {
+		refresh->look_due = earlier(refresh->look_due, settled);
+		return false;
+	}
+	watched->changed = watched->restless = 0;
+	watched->outdated = false;
+	tell_of_missing(watched, whose);
+	return outdated;
 }
 
 static void set_text(char **text, const char *new, size_t length)
@@ -87,24 +108,17 @@ static void set_text(char **text, const char *new, size_t length)
 		log_fatal("out of memory");
 }
 
-static void tell_of_fault(struct refresh *refresh, struct service *service, struct complaints *complaints)
+static void tell_of_fault(struct refresh *refresh, struct watched *watched, struct complaints *complaints)
 {
-	char *rest = complaints->text, *line, date[EXPIRY_DATE];
+	char *rest = complaints->text, *line;
 
-	set_text(&service->fault, complaints->text, strcspn(complaints->text, "\n"));
+	set_text(&watched->fault, complaints->text, strcspn(complaints->text, "\n"));
 	set_text(&refresh->why, complaints->text, complaints->length);
 	refresh->failed = time(NULL);
 	while ((line = strsep(&rest, "\n"))) {
 		if (*line)
 			log_line(LOG_ERR, "%s", line);
 	}
-	if (service->expiry.file)
-		log_line(LOG_ERR,
-			 "service \"%s\" can't have its changed files; the certificate before stays in force until %s",
-			 service->name, expiry_date(&service->expiry, date));
-	else
-		log_line(LOG_ERR, "service \"%s\" can't have its changed files; what it was stays in force",
-			 service->name);
 }
 
 /* NULL: what it was stays in force. */
@@ -116,7 +130,15 @@ static struct service *rebuild(struct refresh *refresh, struct service *service,
 
 	if (complaints.count > 0) {
 		service_put(successor);
-		tell_of_fault(refresh, service, &complaints);
+		tell_of_fault(refresh, &service->files, &complaints);
+		if (service->expiry.file)
+			log_line(
+				LOG_ERR,
+				"service \"%s\" can't have its changed files; the certificate before stays in force until %s",
+				service->name, expiry_date(&service->expiry, date));
+		else
+			log_line(LOG_ERR, "service \"%s\" can't have its changed files; what it was stays in force",
+				 service->name);
 		return NULL;
 	}
 	log_limited(LOG_INFO, "service \"%s\" has its changed files%s%s", successor->name,
@@ -133,20 +155,13 @@ static size_t rebuild_settled(struct refresh *refresh, const struct config *conf
 
 	for (i = 0; i < config->service_count; i++) {
 		struct service *service = config->services[i];
-		int64_t settled;
+		char whose[80];
 
-		if (!service->changed)
+		if (!service->files.changed)
 			continue;
-		settled = earlier(service->changed + SETTLE_MS, service->restless + RESTLESS_MS);
-		if (now < settled) {
-			refresh->look_due = earlier(refresh->look_due, settled);
+		snprintf(whose, sizeof(whose), "service \"%s\"", service->name);
+		if (!is_due(refresh, &service->files, whose, now))
 			continue;
-		}
-		service->changed = service->restless = 0;
-		tell_of_missing(service);
-		if (!service->outdated)
-			continue;
-		service->outdated = false;
 		successors[i] = rebuild(refresh, service, config);
 		count += successors[i] != NULL;
 	}
@@ -163,9 +178,9 @@ static struct config *look(struct refresh *refresh, const struct config *config)
 	if (!successors)
 		log_fatal("out of memory");
 	refresh->look_due = now + POLL_MS;
-	watch_sources(config);
+	watch_all(config);
 	for (i = 0; i < config->service_count; i++)
-		look_at_sources(config->services[i], now);
+		look_at(&config->services[i]->files, now);
 	count = rebuild_settled(refresh, config, successors, now);
 	if (count > 0) {
 		next = config_refresh(config, successors);

@@ -260,7 +260,7 @@ static unsigned int *resolve(const struct setting_list *list, bool (*find)(const
 static void note_system(struct service *service)
 {
 	if (access(trust_system_file(), F_OK) == 0)
-		source_add(&service->sources, trust_system_file());
+		source_add(&service->files.sources, trust_system_file());
 }
 
 static void note_list(struct service *service, const struct setting_list *list)
@@ -271,7 +271,7 @@ static void note_list(struct service *service, const struct setting_list *list)
 		if (strcmp(setting->text, TRUST_SYSTEM) == 0)
 			note_system(service);
 		else
-			source_add(&service->sources, setting->text);
+			source_add(&service->files.sources, setting->text);
 	}
 }
 
@@ -279,11 +279,11 @@ static void note_sources(struct service *service)
 {
 	const struct certificate_setting *certificate;
 
-	TAILQ_INIT(&service->sources);
+	TAILQ_INIT(&service->files.sources);
 	TAILQ_FOREACH(certificate, &service->settings->certificates, next) {
-		source_add(&service->sources, certificate->certificate.text);
+		source_add(&service->files.sources, certificate->certificate.text);
 		if (certificate->key.text)
-			source_add(&service->sources, certificate->key.text);
+			source_add(&service->files.sources, certificate->key.text);
 	}
 	if (service->settings->role == KTLSD_CLIENT && TAILQ_EMPTY(&service->settings->ca))
 		note_system(service);
@@ -455,9 +455,8 @@ void service_put(struct service *service)
 	sk_X509_pop_free(service->chain, X509_free);
 	EVP_PKEY_free(service->key);
 	free(service->name);
-	free(service->fault);
 	free(service->expiry.file);
-	sources_clear(&service->sources);
+	watched_clear(&service->files);
 	if (service->usage && atomic_fetch_sub(&service->usage->holders, 1) == 1)
 		free(service->usage);
 	free(service);

@@ -59,11 +59,7 @@ struct service {
 	size_t staple_count;
 
 	/* The main thread's alone. */
-	struct source_list sources; /* what it was built from */
-	int64_t changed;	    /* when they were last seen to change since, clock_ms(); 0: they were not */
-	int64_t restless;	    /* when that began; 0: it did not */
-	bool outdated;		    /* they changed so that it is to be built anew */
-	char *fault;		    /* why that was not possible, the first reason; NULL: no fault */
+	struct watched files;
 	struct expiry expiry;
 };
 

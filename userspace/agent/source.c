@@ -95,13 +95,14 @@ void source_add(struct source_list *sources, const char *path)
 	TAILQ_INSERT_TAIL(sources, source, next);
 }
 
-void sources_clear(struct source_list *sources)
+void watched_clear(struct watched *watched)
 {
 	struct source *source;
 
-	while ((source = TAILQ_FIRST(sources))) {
-		TAILQ_REMOVE(sources, source, next);
+	while ((source = TAILQ_FIRST(&watched->sources))) {
+		TAILQ_REMOVE(&watched->sources, source, next);
 		free(source->path);
 		free(source);
 	}
+	free(watched->fault);
 }

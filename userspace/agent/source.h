@@ -29,9 +29,17 @@ struct source {
 
 TAILQ_HEAD(source_list, source);
 
+struct watched { /* what something was built from, and what became of that since; the main thread's alone */
+	struct source_list sources;
+	int64_t changed;  /* when they were last seen to change, clock_ms(); 0: they were not */
+	int64_t restless; /* when that began; 0: it did not */
+	bool outdated;	  /* they changed so that it is to be built anew */
+	char *fault;	  /* why that was not possible, the first reason; NULL: no fault */
+};
+
 /* To be called before the file is read: a change in between is then seen as one. */
 void source_add(struct source_list *sources, const char *path);
-void sources_clear(struct source_list *sources);
+void watched_clear(struct watched *watched);
 
 /* A number that differs when the look differs; 0: there is nothing to look at. */
 uint64_t source_stamp(const char *path);
