@@ -4,28 +4,10 @@
 # whoever connects. Both run the example; what it says on each side is what counts.
 # shellcheck disable=SC2086,SC2154,SC2317 # words without blanks, and commands with their options; functions are called by
 # name, variables set by eval
-# shellcheck source=lib.sh
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=devices_lib.sh
+. "$(dirname "$0")/devices_lib.sh"
 
-# ---- devices ----
-
-# on DEVICE: $in is what a command begins with that runs there.
-on() {
-	in="env KTLSD_HANDOFF=$dir/$1/handoff KTLSD_CONTROL=$dir/$1/control nsenter --net=$dir/$1/net"
-}
-
-has_its_network() { # PID
-	net=$(readlink "/proc/$1/ns/net") && [ "$net" != "$(readlink /proc/self/ns/net)" ]
-}
-
-# make_device NAME: its network lives as long as the process that holds it.
-make_device() {
-	mkdir -p "$dir/$1"
-	in_background "$dir/$1/net.log" unshare --net sleep 600
-	ln -s "/proc/$!/ns/net" "$dir/$1/net"
-	holder=$!
-	wait_for 5 has_its_network $holder || skip_all "no network namespaces here: $(cat "$dir/$1/net.log")"
-}
+# ---- addresses ----
 
 # address DEVICE FAMILY
 address() {
@@ -44,25 +26,6 @@ set_addresses() { # DEVICE
 			$in ip address add "$(address "$1" 4)/24" dev cable &&
 			$in ip address add "$(address "$1" 6)/64" dev cable nodad
 	} >"$dir/check" 2>&1 || bail_out "no addresses for $1: $(cat "$dir/check")"
-}
-
-# start_device NAME <SERVICES: its agent.
-start_device() {
-	on "$1"
-	{
-		printf '[ktlsd]\nlog_level = debug\ndrain_timeout = 2\n'
-		printf 'handoff_socket = %s\ncontrol_socket = %s\n' "$dir/$1/handoff" "$dir/$1/control"
-		cat
-	} >"$dir/$1/ktlsd.conf"
-	in_background "$dir/$1/agent.log" $in ktlsd --config "$dir/$1/ktlsd.conf"
-	eval "agent_$1=$!"
-	wait_for 20 $in ktlsctl status || bail_out "the agent of $1 does not serve: $(tail -n 5 "$dir/$1/agent.log")"
-}
-
-# stop_device NAME
-stop_device() {
-	eval "agent=\$agent_$1" agent_log=$dir/$1/agent.log
-	stop_agent
 }
 
 # ---- meetings ----

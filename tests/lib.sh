@@ -182,15 +182,17 @@ next_port() {
 }
 
 # s_client OPTION...: it verifies, reads until the server closes, and is given up after ten seconds.
+# shellcheck disable=SC2086 # $in is a command with its options (devices_lib.sh)
 s_client() {
-	timeout 10 openssl s_client -connect "127.0.0.1:$port" -CAfile "$dir/pki/ca.pem" -verify_return_error -ign_eof \
+	${in:-} timeout 10 openssl s_client -connect "127.0.0.1:$port" -CAfile "$dir/pki/ca.pem" -verify_return_error -ign_eof \
 		"$@" </dev/null
 }
 
 # through SERVICE CLIENT...: a client of a server whose socket goes through the agent (serve.c), on $port. Prints what the
 # client says, then "result: ..." lines.
+# shellcheck disable=SC2086
 through() {
-	in_background "$dir/serve.log" timeout 20 serve "$1"
+	in_background "$dir/serve.log" ${in:-} timeout 20 serve "$1"
 	through_server=$!
 	wait_for 10 grep -q '^port' "$dir/serve.log" || return 124
 	port=$(sed -n 's/^port //p' "$dir/serve.log")
