@@ -57,6 +57,8 @@ static const struct {
 	{"[ktlsd]\ndrain_timeout = inf\n" CLIENT, ":2: drain_timeout = inf; expected seconds, from 0 to 3600\n"},
 	{"[ktlsd]\ninstall = both\n" CLIENT, ":2: install = both; expected auto, io_uring or setsockopt\n"},
 	{"[ktlsd]\nkey_file =\n" CLIENT, ":2: key_file = ; expected a path, or none\n"},
+	{"[ktlsd]\nticket_keys =\n" CLIENT,
+	 ":2: ticket_keys = ; expected files, the first to seal with, or a folder\n"},
 	{"[ktlsd]\ntoken_lifetime = 0\n" CLIENT, ":2: token_lifetime = 0; expected seconds, from 1 to 86400\n"},
 	{"[ktlsd]\ntoken_lifetime = 86401\n" CLIENT, ":2: token_lifetime = 86401; expected seconds, from 1 to 86400\n"},
 	{"[ktlsd]\nlog_level = loud\n" CLIENT,
@@ -219,6 +221,7 @@ static const char every_key[] = "# a comment\n"
 				"key_log_file = /tmp/k\n"
 				"key_file = /tmp/keep/keys\n"
 				"token_lifetime = 61\n"
+				"ticket_keys = /tmp/a, /tmp/b\n"
 				"[service s.1-_X]\n"
 				"role = server\n"
 				"certificate = a.pem\n"
@@ -273,6 +276,7 @@ static void check_agent_keys(const struct settings *s)
 	check_text(s->key_log_file, "/tmp/k", "key_log_file");
 	check_text(s->key_file, "/tmp/keep/keys", "key_file");
 	check(s->token_lifetime == 61, "token_lifetime");
+	check_list(&s->ticket_keys, "/tmp/a@21 /tmp/b@21 ", "ticket_keys");
 }
 
 static void check_service_keys(const struct service_settings *s)
@@ -281,24 +285,24 @@ static void check_service_keys(const struct service_settings *s)
 
 	must(first && (second = TAILQ_NEXT(first, next)) && !TAILQ_NEXT(second, next));
 	check_text(s->name, "s.1-_X", "a service's name");
-	check(s->line == 21 && s->role == KTLSD_SERVER, "role");
+	check(s->line == 22 && s->role == KTLSD_SERVER, "role");
 	check_text(first->certificate.text, "a.pem", "certificate");
 	check_text(first->key.text, "a.key", "key");
 	check(strcmp(second->certificate.text, "b.pem") == 0 && !second->key.text, "a second certificate, without key");
-	check_list(&s->ca, "x.pem@26 y.pem@26 z.pem@27 ", "ca, over two lines");
+	check_list(&s->ca, "x.pem@27 y.pem@27 z.pem@28 ", "ca, over two lines");
 	check(s->client_certificate == CLIENT_CERTIFICATE_REQUEST, "client_certificate");
-	check_list(&s->ciphers, "A@29 B@29 ", "ciphers");
-	check_list(&s->groups, "X25519@30 ", "groups");
-	check_list(&s->alpn, "h2@31 http/1.1@31 ", "alpn");
+	check_list(&s->ciphers, "A@30 B@30 ", "ciphers");
+	check_list(&s->groups, "X25519@31 ", "groups");
+	check_list(&s->alpn, "h2@32 http/1.1@32 ", "alpn");
 	check(s->min_version == 0x0304, "min_version");
 	check(s->max_version == 0x0304, "max_version");
 	check(s->tickets == 0, "tickets");
 	check(s->timeout_ms == 250, "timeout");
 	check(s->max_handshakes == 9, "max_handshakes");
 	check(s->allow_everyone, "allow_everyone");
-	check_list(&s->allow_users, "root@38 ", "allow_users");
-	check_list(&s->allow_groups, "root@39 5@39 ", "allow_groups");
-	check_list(&s->allow_challenge, "6@40 nobody@40 ", "allow_challenge");
+	check_list(&s->allow_users, "root@39 ", "allow_users");
+	check_list(&s->allow_groups, "root@40 5@40 ", "allow_groups");
+	check_list(&s->allow_challenge, "6@41 nobody@41 ", "allow_challenge");
 }
 
 static void check_defaults(const struct service_settings *s)

@@ -48,6 +48,7 @@ struct config *config_load(const char *file, const struct config *predecessor, s
 
 		config->services[config->service_count++] = service_new(service, before, complaints);
 	}
+	config->ticket_keys = ticket_keys_load(&settings->ticket_keys, complaints);
 	qsort(config->services, count, sizeof(*config->services), compare_services);
 	if (complaints->count == 0)
 		return config;
@@ -55,7 +56,7 @@ struct config *config_load(const char *file, const struct config *predecessor, s
 	return NULL;
 }
 
-struct config *config_refresh(const struct config *before, struct service **successors)
+struct config *config_refresh(const struct config *before, struct service **successors, struct ticket_keys *ticket_keys)
 {
 	struct config *config = new_config(settings_get(before->settings), before->loaded, before->service_count);
 	size_t i;
@@ -63,6 +64,7 @@ struct config *config_refresh(const struct config *before, struct service **succ
 	for (i = 0; i < before->service_count; i++)
 		config->services[i] = successors[i] ? successors[i] : service_get(before->services[i]);
 	config->service_count = before->service_count;
+	config->ticket_keys = ticket_keys ? ticket_keys : ticket_keys_get(before->ticket_keys);
 	return config;
 }
 
@@ -79,6 +81,7 @@ void config_put(struct config *config)
 	while (config->service_count > 0)
 		service_put(config->services[--config->service_count]);
 	free(config->services);
+	ticket_keys_put(config->ticket_keys);
 	settings_put(config->settings);
 	free(config);
 }

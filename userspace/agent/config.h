@@ -13,14 +13,16 @@
 
 #include "service.h"
 #include "settings.h"
+#include "ticket_keys.h"
 
 struct config {
 	_Atomic unsigned int references;
 	struct settings *settings;
 	struct service **services; /* sorted by name */
 	size_t service_count;
-	time_t loaded;	      /* settings were read, seconds since 1970 */
-	struct config *older; /* retired before this one */
+	struct ticket_keys *ticket_keys; /* NULL: the agent's own */
+	time_t loaded;			 /* settings were read, seconds since 1970 */
+	struct config *older;		 /* retired before this one */
 };
 
 /* Reads and builds; NULL with complaints. predecessor: services of the same name go on counting; may be NULL. */
@@ -28,9 +30,10 @@ struct config *config_load(const char *file, const struct config *predecessor, s
 
 /*
  * A configuration with the same settings and services as before, but for those that have a successor: successors is an array of
- * as many, NULL where the one before stays, and its references are taken over.
+ * as many, NULL where the one before stays; so is ticket_keys. Their references are taken over.
  */
-struct config *config_refresh(const struct config *before, struct service **successors);
+struct config *config_refresh(const struct config *before, struct service **successors,
+			      struct ticket_keys *ticket_keys);
 
 struct config *config_get(struct config *config);
 void config_put(struct config *config);

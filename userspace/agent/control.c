@@ -189,6 +189,47 @@ static json_object *describe_refresh(const struct refresh *refresh, time_t now)
 	return object;
 }
 
+static json_object *describe_ticket_key(const struct ticket_key *key, bool seals, time_t since, time_t now)
+{
+	json_object *object = json_object_new_object();
+	char text[TICKET_KEY_TEXT];
+
+	json_object_object_add(object, "name", json_object_new_string(ticket_key_text(key, text)));
+	json_object_object_add(object, "use", json_object_new_string(seals ? "seals" : "opens"));
+	put(object, "since_s", now - since);
+	return object;
+}
+
+static json_object *describe_own_ticket_keys(time_t now)
+{
+	json_object *list = json_object_new_array();
+	unsigned int newest = keys_newest(), age;
+
+	for (age = 0; age < KEYS_TICKETS_OPEN; age++) {
+		const struct key_generation *generation = keys_of(newest - age);
+
+		json_object_array_add(list,
+				      describe_ticket_key(&generation->ticket, age == 0, generation->created, now));
+	}
+	return list;
+}
+
+/* Never more of a key than the beginning of its name, which is in each ticket's first bytes. */
+static void describe_ticket_keys(json_object *status, const struct ticket_keys *shared, time_t now)
+{
+	json_object *list = shared ? json_object_new_array() : describe_own_ticket_keys(now), *object;
+	size_t i;
+
+	for (i = 0; shared && i < shared->count; i++) {
+		object = describe_ticket_key(&shared->keys[i].key, i == 0, shared->loaded, now);
+		json_object_object_add(object, "file", json_object_new_string(shared->keys[i].file));
+		json_object_array_add(list, object);
+	}
+	json_object_object_add(status, "ticket_keys", list);
+	if (shared && shared->files.fault)
+		json_object_object_add(status, "ticket_keys_fault", json_object_new_string(shared->files.fault));
+}
+
 static json_object *describe(const struct agent *agent)
 {
 	json_object *status = json_object_new_object(), *installs = json_object_new_object();
@@ -200,6 +241,7 @@ static json_object *describe(const struct agent *agent)
 	json_object_object_add(status, "config", json_object_new_string(agent->config->settings->file));
 	put(status, "config_loaded_s", now - agent->config->loaded);
 	json_object_object_add(status, "refresh", describe_refresh(&agent->refresh, now));
+	describe_ticket_keys(status, agent->config->ticket_keys, now);
 	json_object_object_add(status, "workers", describe_workers());
 	put(status, "callers", SUM(callers));
 	put(status, "in_flight", SUM(in_flight));

@@ -11,10 +11,12 @@
 
 static const char *wanted_endings; /* scandir() passes nothing on; only the main thread reads files */
 
-static int has_ending(const struct dirent *entry)
+static int is_wanted(const struct dirent *entry)
 {
 	const char *ending = strrchr(entry->d_name, '.'), *known = wanted_endings;
 
+	if (!wanted_endings)
+		return entry->d_name[0] != '.';
 	while (ending && entry->d_name[0] != '.' && (known = strstr(known, ending))) {
 		known += strlen(ending);
 		if (*known == '.' || *known == '\0')
@@ -45,7 +47,7 @@ void files_each(const struct setting *setting, const char *endings, bool (*take)
 		return;
 	}
 	wanted_endings = endings;
-	count = scandir(setting->text, &entries, has_ending, alphasort);
+	count = scandir(setting->text, &entries, is_wanted, alphasort);
 	if (count < 0) {
 		complain(complaints, setting->line, "%s can't be read: %s; expected a folder", setting->text,
 			 strerror(errno));

@@ -13,7 +13,7 @@
 
 /*
  * Calls take() with the file, or, if the setting names a folder, with each file in it whose name ends as one of the endings
- * says, in the order of their names, until it returns false. Complains about what can't be read.
+ * says (NULL: each that is not hidden), in the order of their names, until it returns false. Complains about what can't be read.
  */
 void files_each(const struct setting *setting, const char *endings, bool (*take)(void *argument, const char *file),
 		void *argument, struct complaints *complaints);

@@ -139,6 +139,8 @@ static void take(struct agent *agent, struct config *next)
 	struct config *unused;
 	unsigned int i;
 
+	/* First: whoever still looks at the ticket keys before holds on to the configuration before. */
+	ticket_keys_use(next->ticket_keys);
 	for (i = 0; i < worker_count; i++) {
 		unused = atomic_exchange(&workers[i]->next_config, config_get(next));
 		config_put(unused); /* one that this worker had not got to yet */
@@ -379,6 +381,7 @@ static int serve(const char *file)
 		return EXIT_FAILURE;
 	protect_memory();
 	keep_responses(settings);
+	ticket_keys_use(agent.config->ticket_keys);
 	staple_start();
 	if (!start_workers(agent.config))
 		return EXIT_FAILURE;

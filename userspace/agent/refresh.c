@@ -52,6 +52,8 @@ static void watch_all(const struct config *config)
 	watch_begin();
 	for (i = 0; i < config->service_count; i++)
 		watch_sources(&config->services[i]->files.sources);
+	if (config->ticket_keys)
+		watch_sources(&config->ticket_keys->files.sources);
 	watch_end();
 }
 
@@ -168,9 +170,26 @@ static size_t rebuild_settled(struct refresh *refresh, const struct config *conf
 	return count;
 }
 
+/* NULL: those before stay in force. */
+static struct ticket_keys *renew_ticket_keys(struct refresh *refresh, const struct config *config, int64_t now)
+{
+	struct complaints complaints = {.file = config->settings->file};
+	struct ticket_keys *before = config->ticket_keys, *renewed;
+
+	if (!before || !before->files.changed || !is_due(refresh, &before->files, "ticket_keys", now))
+		return NULL;
+	renewed = ticket_keys_load(&config->settings->ticket_keys, &complaints);
+	if (renewed)
+		return renewed;
+	tell_of_fault(refresh, &before->files, &complaints);
+	log_line(LOG_ERR, "the changed ticket keys are not taken; those before stay in force");
+	return NULL;
+}
+
 static struct config *look(struct refresh *refresh, const struct config *config)
 {
 	struct service **successors = calloc(config->service_count, sizeof(*successors));
+	struct ticket_keys *ticket_keys;
 	struct config *next = NULL;
 	int64_t now = clock_ms();
 	size_t i, count;
@@ -181,9 +200,13 @@ static struct config *look(struct refresh *refresh, const struct config *config)
 	watch_all(config);
 	for (i = 0; i < config->service_count; i++)
 		look_at(&config->services[i]->files, now);
+	if (config->ticket_keys)
+		look_at(&config->ticket_keys->files, now);
 	count = rebuild_settled(refresh, config, successors, now);
+	ticket_keys = renew_ticket_keys(refresh, config, now);
+	if (count > 0 || ticket_keys)
+		next = config_refresh(config, successors, ticket_keys);
 	if (count > 0) {
-		next = config_refresh(config, successors);
 		refresh->done = time(NULL);
 		refresh->services = count;
 		refresh->took_ms = clock_ms() - now;

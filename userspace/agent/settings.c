@@ -228,6 +228,7 @@ static const struct key agent_keys[] = {
 	{"log_level", set_word, AGENT(log_level), 0, 0, level_words, "error, warning, notice, info or debug"},
 	{"key_log_file", set_string, AGENT(key_log_file), 0, 0, NULL, "a path"},
 	{"key_file", set_string, AGENT(key_file), 0, 0, NULL, "a path, or none"},
+	{"ticket_keys", set_list, AGENT(ticket_keys), 0, 0, NULL, "files, the first to seal with, or a folder"},
 	{"ocsp_folder", set_string, AGENT(ocsp_folder), 0, 0, NULL, "a path, or none"},
 	{"token_lifetime", set_number, AGENT(token_lifetime), 1, 2 * KEYS_LIFETIME, NULL, "seconds, from 1 to 86400"},
 	{0},
@@ -414,6 +415,7 @@ static struct settings *defaults(const char *file)
 	settings->drain_timeout_ms = 10000;
 	settings->log_level = LOG_INFO;
 	settings->token_lifetime = 2 * KEYS_LIFETIME;
+	TAILQ_INIT(&settings->ticket_keys);
 	TAILQ_INIT(&settings->services);
 	return settings;
 }
@@ -525,6 +527,7 @@ void settings_put(struct settings *settings)
 	free(settings->user.text);
 	free(settings->key_log_file);
 	free(settings->key_file);
+	free_list(&settings->ticket_keys);
 	free(settings->ocsp_folder);
 	free(settings);
 }

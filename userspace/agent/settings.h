@@ -80,9 +80,10 @@ struct settings {
 	unsigned int install; /* enum install_way */
 	unsigned int log_level;
 	char *key_log_file;
-	char *key_file;		     /* NULL: none */
-	char *ocsp_folder;	     /* NULL: none */
-	unsigned int token_lifetime; /* seconds */
+	char *key_file;			 /* NULL: none */
+	struct setting_list ticket_keys; /* files, or a folder; empty: the agent's own keys */
+	char *ocsp_folder;		 /* NULL: none */
+	unsigned int token_lifetime;	 /* seconds */
 	TAILQ_HEAD(, service_settings) services;
 };
 

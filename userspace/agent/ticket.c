@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "engine.h"
-#include "keys.h"
 #include "ticket.h"
+#include "ticket_keys.h"
 
 static bool set_mac_key(EVP_MAC_CTX *mac, const struct ticket_key *key)
 {
@@ -19,11 +19,17 @@ static bool set_mac_key(EVP_MAC_CTX *mac, const struct ticket_key *key)
 	return EVP_MAC_CTX_set_params(mac, parameters) == 1;
 }
 
+static const EVP_CIPHER *cipher_for(const struct ticket_key_choice *chosen)
+{
+	return chosen->aes_128 ? EVP_aes_128_cbc() : EVP_aes_256_cbc();
+}
+
 static int seal(uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
-	const struct ticket_key *key = &keys_of(keys_newest())->ticket;
+	struct ticket_key_choice chosen = ticket_key_to_seal();
+	const struct ticket_key *key = chosen.key;
 
-	if (RAND_bytes(iv, 16) != 1 || EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv) != 1 ||
+	if (RAND_bytes(iv, 16) != 1 || EVP_EncryptInit_ex(cipher, cipher_for(&chosen), NULL, key->aes, iv) != 1 ||
 	    !set_mac_key(mac, key))
 		return -1;
 	memcpy(name, key->name, sizeof(key->name));
@@ -32,18 +38,14 @@ static int seal(uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX 
 
 static int unseal(const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
-	unsigned int newest = keys_newest(), age;
+	struct ticket_key_choice chosen = ticket_key_to_open(name);
 
-	for (age = 0; age < KEYS_TICKETS_OPEN; age++) {
-		const struct ticket_key *key = &keys_of(newest - age)->ticket;
-
-		if (memcmp(key->name, name, sizeof(key->name)) != 0)
-			continue;
-		if (EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv) != 1 || !set_mac_key(mac, key))
-			return -1;
-		return age == 0 ? 1 : 2; /* 2: good, but let it be renewed */
-	}
-	return 0;
+	if (!chosen.key)
+		return 0;
+	if (EVP_DecryptInit_ex(cipher, cipher_for(&chosen), NULL, chosen.key->aes, iv) != 1 ||
+	    !set_mac_key(mac, chosen.key))
+		return -1;
+	return chosen.renew ? 2 : 1;
 }
 
 static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)

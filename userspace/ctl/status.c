@@ -146,6 +146,25 @@ static void print_table(struct json_object *status, const char *name, const char
 	}
 }
 
+static void print_ticket_keys(struct json_object *status)
+{
+	struct json_object *keys, *fault;
+
+	if (!json_object_object_get_ex(status, "ticket_keys", &keys) || !json_object_is_type(keys, json_type_array))
+		return;
+	printf("\nticket keys\n");
+	for (size_t i = 0; i < json_object_array_length(keys); i++) {
+		struct json_object *key = json_object_array_get_idx(keys, i);
+		bool shared = json_object_object_get_ex(key, "file", NULL);
+
+		printf("  %s %s, %s ", text(key, "name"), text(key, "use"), shared ? "loaded" : "made");
+		print_age(number(key, "since_s"));
+		printf(" ago%s%s\n", shared ? " from " : "", shared ? text(key, "file") : "");
+	}
+	if (json_object_object_get_ex(status, "ticket_keys_fault", &fault))
+		printf("  changed ones are not taken: %s\n", json_object_get_string(fault));
+}
+
 static void print_staples_of(struct json_object *service, bool *titled)
 {
 	struct json_object *staples;
@@ -185,6 +204,7 @@ static void print_status(struct json_object *status)
 	print_offered(status);
 	print_table(status, "services", service);
 	print_staples(status);
+	print_ticket_keys(status);
 	print_table(status, "workers", worker);
 }
 
