@@ -89,6 +89,8 @@ for version in 3 2; do
 		session "TLS 1.$version: a session from a service with $tickets tickets" tickets-$tickets -tls1_$version
 		[ $version = 2 ] || check "$tickets came" [ "$(grep -c 'New Session Ticket arrived' "$dir/said")" = $tickets ]
 		resumes "TLS 1.$version: it resumes" tickets-$tickets -tls1_$version
+		[ $version = 2 ] || check "with a new ticket, for the next time" \
+			[ "$(grep -c 'New Session Ticket arrived' "$dir/said")" = 1 ]
 	done
 	session "TLS 1.$version: a service without tickets" tickets-0 -tls1_$version
 	refused "TLS 1.$version: gives none" grep -aq "New Session Ticket arrived\|TLS session ticket:" "$dir/said"

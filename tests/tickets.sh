@@ -179,6 +179,7 @@ for generation in 2 3 4; do
 	for tls in 3 2; do
 		resumes "b, with key $generation, too" b $tls from-a
 		resumes "and a again" a $tls from-a
+		resumes "b its own" b $tls from-b
 	done
 done
 check "a has made no full handshake" [ "$(full_handshakes a)" = "$full_a" ]

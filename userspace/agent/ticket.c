@@ -36,7 +36,11 @@ static int seal(uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX 
 	return 1;
 }
 
-static int unseal(const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+/*
+ * Of a good ticket: 1, or 2 if the client is to get a new one. With TLS 1.3 it always is: it should use each once only (RFC
+ * 8446 §C.4), and would soon have none left.
+ */
+static int unseal(SSL *ssl, const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
 	struct ticket_key_choice chosen = ticket_key_to_open(name);
 
@@ -45,13 +49,12 @@ static int unseal(const uint8_t *name, const uint8_t *iv, EVP_CIPHER_CTX *cipher
 	if (EVP_DecryptInit_ex(cipher, cipher_for(&chosen), NULL, chosen.key->aes, iv) != 1 ||
 	    !set_mac_key(mac, chosen.key))
 		return -1;
-	return chosen.renew ? 2 : 1;
+	return chosen.renew || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
 }
 
 static int choose_key(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
-	(void)ssl;
-	return encrypt ? seal(name, iv, cipher, mac) : unseal(name, iv, cipher, mac);
+	return encrypt ? seal(name, iv, cipher, mac) : unseal(ssl, name, iv, cipher, mac);
 }
 
 static int note_chain(SSL *ssl, void *policy)

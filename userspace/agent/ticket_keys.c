@@ -61,7 +61,7 @@ static struct ticket_key_choice open_with_own(const uint8_t name[static KEYS_NAM
 	return (struct ticket_key_choice){0};
 }
 
-/* A ticket under the next key outlives one that we could give for it. */
+/* A ticket under the next key outlives one that we could give for it (which TLS 1.3 gives nevertheless: ticket.c). */
 struct ticket_key_choice ticket_key_to_open(const uint8_t name[static KEYS_NAME_LENGTH])
 {
 	const struct ticket_keys *shared = atomic_load_explicit(&in_use, memory_order_acquire);
