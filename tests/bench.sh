@@ -88,12 +88,14 @@ target refused # and nobody listens
 
 # ---- runs ----
 
-# bench NAME STATUS FILTER ARGUMENT...: a run with --json; jq's FILTER has to be true for what it prints
+# bench NAME STATUS FILTER ARGUMENT...: a run with --json; jq's FILTER has to be true for what it prints. STATUS any: whether a
+# rate was achieved depends on what else this machine does
 bench() {
 	bench_name=$1 bench_wanted=$2 bench_filter=$3
 	shift 3
 	timeout 60 ktls-bench "$@" --json >"$dir/result" 2>"$dir/errors"
 	bench_status=$?
+	[ "$bench_wanted" != any ] || bench_wanted=$((bench_status == 1))
 	if [ $bench_status = "$bench_wanted" ] && jq -e "$bench_filter" "$dir/result" >/dev/null; then
 		ok "$bench_name"
 	else
@@ -130,7 +132,6 @@ done <<END
 1.3 --cipher,TLS_CHACHA20_POLY1305_SHA256      .cipher=="TLS_CHACHA20_POLY1305_SHA256"
 1.3 --bare                                     .bare
 1.3 --threads,2                                .threads==2
-1.3 --rate,10                                  .rate.arrivals==40 and .rate.unstarted==0 and .rate.achieved>=9.5
 1.3 --ca,$dir/pki/ca.pem,--name,localhost      .full>=36
 1.2 --threads,1                                .resumed==0 and .full>=36
 1.2 --resume,all                               .full==0 and .resumed>=36
@@ -153,7 +154,10 @@ bench "requests over HTTP, with kernel TLS" 0 '.completed >= 200 and .full > 0 a
 	rr --count 200 --path /index.html --connections 4 --warmup 0 --kernel-tls "127.0.0.1:$web"
 bench "a server that closes after ten requests is opened anew" 0 '.completed >= 200 and .reopened >= 15 and .failed == {}' \
 	rr --count 200 --path /index.html --connections 4 --warmup 0 "127.0.0.1:$short"
-bench "requests at a rate" 0 '.rate.arrivals == 60 and .rate.unstarted == 0 and .completed == 60' \
+bench "handshakes at a rate" any '.rate.arrivals == 40 and .rate.unstarted == 0 and .completed == 40 and .rate.start_delay_us.max > 0 and
+	.rate.achieved > 0 and .rate.achieved <= 50 and .seconds >= 0.7' \
+	handshake --rate 50 --count 40 --connections 4 --warmup 0 "127.0.0.1:$web"
+bench "requests at a rate" any '.rate.arrivals == 60 and .rate.unstarted == 0 and .completed == 60' \
 	rr --rate 60 --count 60 --path / --connections 4 --warmup 0.5 "127.0.0.1:$web"
 bench "an echo" 0 '.completed >= 50 and .bytes == .completed * 3000 and .size == 3000' \
 	rr --count 50 --size 3000 --connections 1 --warmup 0 "127.0.0.1:$echo"

@@ -51,7 +51,6 @@ void connection_completed(struct connection *c)
 static void begin(struct connection *c, const struct begin *when)
 {
 	c->began = when ? when->at : now_ns();
-	c->begun_measuring = c->loop->counting;
 	c->measured = when && when->measured;
 	c->loop->measured += c->measured;
 	c->got = 0;
@@ -106,7 +105,8 @@ void connection_end(struct connection *c)
 enum next connection_fail(struct connection *c, enum failure failure, const char *format, ...)
 {
 	struct failures *failures = &c->loop->tally.failed;
-	bool counted = connection_counts(c) || (failure == FAILED_BY_TIMEOUT && c->begun_measuring);
+	bool stalled = failure == FAILED_BY_TIMEOUT && c->since < c->loop->measured_until;
+	bool counted = connection_counts(c) || stalled;
 	va_list arguments;
 
 	if (counted && !c->silent) {

@@ -67,14 +67,13 @@ struct connection {
 	const struct target *target;
 	enum connection_state state;
 	int fd;
-	bool late;	      /* its operations are being canceled */
-	bool silent;	      /* and that is no failure */
-	bool to_resume, fed;  /* fed: the pool has a session of this connection */
-	bool measured;	      /* open loop: the present operation is one of the window's */
-	bool begun_measuring; /* when the present operation began */
-	bool heard;	      /* anything from the server */
-	bool has_operation;   /* or it is open and has none yet */
-	bool reused;	      /* there was one before the present one */
+	bool late;	     /* its operations are being canceled */
+	bool silent;	     /* and that is no failure */
+	bool to_resume, fed; /* fed: the pool has a session of this connection */
+	bool measured;	     /* open loop: the present operation is one of the window's */
+	bool heard;	     /* anything from the server */
+	bool has_operation;  /* or it is open and has none yet */
+	bool reused;	     /* there was one before the present one */
 	bool wants_sent;
 	int64_t began;	   /* the present operation, or when it should have: what latency counts from */
 	int64_t connected; /* when that began */

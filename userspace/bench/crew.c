@@ -20,6 +20,7 @@
 struct crew {
 	const struct settings *settings;
 	const struct use *use;
+	SSL_CTX *context;
 	struct loop *loops;
 	struct run *run;
 	bool terminal;
@@ -59,7 +60,7 @@ static void raise_descriptor_limit(const struct settings *settings)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void prepare(struct crew *crew, SSL_CTX *context, unsigned int i)
+static void prepare(struct crew *crew, unsigned int i)
 {
 	const struct settings *settings = crew->settings;
 	struct loop *loop = &crew->loops[i];
@@ -67,7 +68,7 @@ static void prepare(struct crew *crew, SSL_CTX *context, unsigned int i)
 
 	loop->settings = settings;
 	loop->use = crew->use;
-	loop->context = context;
+	loop->context = crew->context;
 	loop->index = i;
 	loop->next = i * 31; /* threads begin with different source addresses */
 	TAILQ_INIT(&loop->in_flight.list);
@@ -89,11 +90,11 @@ static void prepare(struct crew *crew, SSL_CTX *context, unsigned int i)
 
 static void start(struct crew *crew)
 {
-	SSL_CTX *context = tls_client(crew->settings);
 	unsigned int i;
 	int error;
 
 	raise_descriptor_limit(crew->settings);
+	crew->context = tls_client(crew->settings);
 	signal(SIGINT, interrupt);
 	signal(SIGPIPE, SIG_IGN);
 	crew->terminal = isatty(STDERR_FILENO);
@@ -106,7 +107,7 @@ static void start(struct crew *crew)
 	crew->run->no_syscalls = syscalls_watch(crew->settings);
 	phase = PHASE_LOAD;
 	for (i = 0; i < crew->settings->threads; i++) {
-		prepare(crew, context, i);
+		prepare(crew, i);
 		error = pthread_create(&crew->loops[i].thread, NULL, loop_run, &crew->loops[i]);
 		if (error)
 			errx(1, "pthread_create: %s", strerror(error));
@@ -230,6 +231,7 @@ static void stop(struct crew *crew)
 	if (crew->loops->passed > 0)
 		crew->run->waited = (double)crew->loops->waited / crew->loops->passed;
 	free(crew->loops);
+	SSL_CTX_free(crew->context);
 }
 
 static double own_cpu_s(void)

@@ -108,6 +108,8 @@ static void enter(struct loop *loop, enum phase entered)
 {
 	bool over = loop->counting && entered != PHASE_MEASURE;
 
+	if (over)
+		loop->measured_until = loop->now;
 	loop->counting = entered == PHASE_MEASURE;
 	loop->stopping = entered == PHASE_STOP;
 	loop->holding = loop->use->holds && loop->counting;

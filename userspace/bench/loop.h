@@ -51,9 +51,10 @@ struct loop {
 	unsigned int resumption;	      /* sum of percentages; one is due for each hundred */
 	struct pool pools[TARGETS_MAX];
 	struct arrivals arrivals;
-	unsigned int measured; /* open loop: operations of the window that have begun and not ended */
-	int64_t now;	       /* when this turn began */
-	bool counting;	       /* what ends now is part of the measurement */
+	unsigned int measured;	/* open loop: operations of the window that have begun and not ended */
+	int64_t now;		/* when this turn began */
+	int64_t measured_until; /* 0: not yet */
+	bool counting;		/* what ends now is part of the measurement */
 	bool stopping;
 	bool holding; /* idle: connections stay open once their response is there */
 	char request[1024];
