@@ -67,13 +67,10 @@ static int note_chain(SSL *ssl, void *policy)
 static SSL_TICKET_RETURN accept_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t length,
 				       SSL_TICKET_STATUS status, void *argument)
 {
-	/* A TLS 1.3 client uses a ticket once (RFC 8446 §C.4): without another it would come back with a full handshake. */
-	bool renew = status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION;
-
 	(void)name, (void)length;
 	if ((status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW) &&
 	    engine_verify_again(ssl, argument, session))
-		return renew ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
+		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 	return SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
