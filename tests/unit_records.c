@@ -141,7 +141,7 @@ static const struct {
 static enum event take_piece(struct records *state, const struct record *record, size_t at, size_t length, int parts,
 			     bool end)
 {
-	struct iovec iov[3];
+	struct iovec iov[3] = {0};
 	size_t left = length, part;
 
 	for (int i = 0; i < parts; i++) {
