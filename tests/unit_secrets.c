@@ -380,7 +380,7 @@ static void pair_open(struct pair *pair, bool server, SSL_CTX *ours, SSL_CTX *th
 static void pair_close(struct pair *pair)
 {
 	engine_stop(&pair->engine);
-	engine_output_sent(&pair->engine);
+	free(pair->engine.output);
 	SSL_free(pair->peer);
 }
 
@@ -404,7 +404,7 @@ static bool pair_shake_hands(struct pair *pair, const char *early)
 		BIO_read(pair->from_peer, (uint8_t[16384]){0}, taken);
 		BIO_write(pair->to_peer, pair->engine.output, pair->engine.output_length);
 		if (status == ENGINE_WANTS_INPUT)
-			engine_output_sent(&pair->engine);
+			pair->engine.output_length = 0;
 	}
 	SSL_do_handshake(pair->peer);
 	return status == ENGINE_DONE && engine_export_secrets(&pair->engine) &&

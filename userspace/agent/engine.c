@@ -224,6 +224,7 @@ static bool start(struct engine *engine, SSL_CTX *context)
 	BIO *bio;
 
 	engine->input_total = 0;
+	engine->output_length = 0;
 	engine->alert_sent = engine->alert_received = KTLSD_NO_ALERT;
 	engine->server_name = NULL;
 	memset(&engine->verification, 0, sizeof(engine->verification));
@@ -499,13 +500,6 @@ void outcome_clear(struct outcome *outcome)
 	sk_X509_pop_free(outcome->chain, X509_free);
 	outcome->peer = NULL;
 	outcome->chain = NULL;
-}
-
-void engine_output_sent(struct engine *engine)
-{
-	free(engine->output);
-	engine->output = NULL;
-	engine->output_length = engine->output_size = 0;
 }
 
 void engine_stop(struct engine *engine)

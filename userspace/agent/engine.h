@@ -31,7 +31,7 @@ struct engine {
 	const uint8_t *input; /* lent for one step */
 	size_t input_length, input_taken;
 	size_t input_total;
-	uint8_t *output; /* to be sent; then engine_output_sent() */
+	uint8_t *output; /* to be sent; the owner sets output_length back to 0 when it is */
 	size_t output_length, output_size;
 	struct session_secrets secrets;
 	uint8_t alert_sent, alert_received; /* or KTLSD_NO_ALERT */
@@ -68,7 +68,10 @@ void engine_explain(SSL *ssl, const char *why);
 bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *session);
 void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *session);
 
-/* Of an engine of zeroes, or one that was stopped. server_name lives as long as the handshake. */
+/*
+ * server_name lives as long as the handshake. output and output_size stay from the last use, so that a recycled engine does not
+ * allocate.
+ */
 bool engine_start_server(struct engine *engine, SSL_CTX *context);
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length);
@@ -94,9 +97,6 @@ bool engine_export_secrets(struct engine *engine);
 /* What is known, at the end or when it failed. want: enum ktlsd_want. */
 void engine_describe(struct engine *engine, unsigned int want, struct outcome *outcome);
 void outcome_clear(struct outcome *outcome);
-
-/* Frees output, which whoever waits for the peer has no use for. */
-void engine_output_sent(struct engine *engine);
 
 /* Ends it, at any moment; wipes every secret. What is in output may still be sent. */
 void engine_stop(struct engine *engine);

@@ -318,7 +318,6 @@ static void finish(struct handshake *hs)
 	hs->fd = -1;
 	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
 	engine_stop(&hs->engine);
-	engine_output_sent(&hs->engine);
 	hs->state = HANDSHAKE_OVER;
 	TAILQ_REMOVE(&worker->active, hs, active);
 	atomic_fetch_sub_explicit(&worker->active_count, 1, memory_order_relaxed);
@@ -467,8 +466,7 @@ static void received(struct handshake *hs, int result, const uint8_t *input)
 {
 	note_progress(hs);
 	hs->send_blocked = false;
-	hs->sent = 0;
-	engine_output_sent(&hs->engine);
+	hs->engine.output_length = hs->sent = 0;
 	if (result > 0) {
 		step(hs, input, result);
 	} else if (result == -ENOBUFS) {
@@ -540,8 +538,7 @@ static void refuse_completed(struct handshake *hs, enum operation operation, int
 	if (engine_export_secrets(&hs->engine) && secrets_to_crypto_info(&hs->engine.secrets, &keys->tx, &keys->rx))
 		install_last_words(hs->fd, keys, hs->engine.alert_sent);
 	hs->state = HANDSHAKE_CLOSE;
-	engine_output_sent(&hs->engine);
-	hs->sent = hs->discard = 0;
+	hs->engine.output_length = hs->sent = hs->discard = 0;
 	end_sending(hs);
 }
 

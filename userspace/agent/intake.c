@@ -28,14 +28,20 @@ struct handoff *intake_new(struct caller *caller, uint64_t cookie)
 {
 	struct door_state *door = caller->door;
 	struct handoff *handoff = TAILQ_FIRST(&door->pool);
+	uint8_t *output = NULL;
+	size_t output_size = 0;
 
 	if (handoff) {
 		TAILQ_REMOVE(&door->pool, handoff, entry);
 		door->pooled--;
+		output = handoff->handshake.engine.output;
+		output_size = handoff->handshake.engine.output_size;
 		memset(handoff, 0, sizeof(*handoff));
 	} else {
 		handoff = intake_zeroed(sizeof(*handoff));
 	}
+	handoff->handshake.engine.output = output;
+	handoff->handshake.engine.output_size = output_size;
 	handoff->handshake.engine.alert_sent = handoff->handshake.engine.alert_received = KTLSD_NO_ALERT;
 	handoff->handshake.door = &door_unix;
 	handoff->handshake.home = door->worker;
@@ -57,6 +63,7 @@ void intake_free(struct handoff *handoff)
 		TAILQ_INSERT_HEAD(&door->pool, handoff, entry);
 		return;
 	}
+	free(handoff->handshake.engine.output);
 	free(handoff);
 }
 
