@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * flight SUMMARY: what is to be had below OpenSSL's own handshake, from two prototypes that serve nobody:
+ * own_flight ROUNDS: what is to be had below OpenSSL's own handshake, from two prototypes that serve nobody; a line for each round:
  *
- * own flight: every cryptographic operation of a TLS 1.3 server's full handshake (X25519, P-256, AES-128-GCM, two tickets),
+ * floor: microseconds of CPU for the server's side of a full handshake in OpenSSL, in memory.
+ *
+ * flight: every cryptographic operation of a TLS 1.3 server's full handshake (X25519, P-256, AES-128-GCM, two tickets),
  * called on libcrypto's primitives with all that can be prepared prepared, and nothing else: no parsing, no state machine. An
  * own implementation of the server's side would lie between this and the floor, which is OpenSSL's in memory.
  *
- * batched: X25519, eight at a time, with the 52-bit multiplications of AVX-512 (IFMA), over one at a time in OpenSSL. What the
- * eight compute is checked against it.
+ * one, eight: nanoseconds for a key agreement with X25519, one at a time in OpenSSL, and eight at a time with the 52-bit
+ * multiplications of AVX-512 (IFMA), checked against it; 0 on a processor that has not got them.
  */
 #include <err.h>
 #include <immintrin.h>
@@ -16,13 +18,11 @@
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define ROUNDS 15
 #define HANDSHAKES 200 /* in a round */
 #define LANES 8
 
@@ -469,67 +469,43 @@ static double one_at_a_time(uint8_t out[LANES][32], uint8_t scalars[LANES][32], 
 
 /* ---- rounds ---- */
 
-static int ascending(const void *a, const void *b)
-{
-	double difference = *(const double *)a - *(const double *)b;
-
-	return (difference > 0) - (difference < 0);
-}
-
-static void say(FILE *summary, const char *key, double ratios[ROUNDS], const char *text)
-{
-	qsort(ratios, ROUNDS, sizeof(*ratios), ascending);
-	fprintf(summary, "%s\t%.4g\t%.4g\t%.4g\n", key, ratios[ROUNDS / 2], ratios[ROUNDS / 4], ratios[ROUNDS * 3 / 4]);
-	printf("figure: %s = %.3f (%.3f to %.3f)  (%s)\n", key, ratios[ROUNDS / 2], ratios[ROUNDS / 4],
-	       ratios[ROUNDS * 3 / 4], text);
-}
-
-static double batched_round(void)
+static void agree(double *one, double *eight)
 {
 	uint8_t scalars[LANES][32], points[LANES][32], single[LANES][32], batch[LANES][32];
-	double one = 0, eight = 0, began;
+	double began;
 	int i;
 
 	for (i = 0; i < HANDSHAKES / LANES; i++) {
 		RAND_bytes(scalars[0], sizeof(scalars));
 		RAND_bytes(points[0], sizeof(points));
-		one += one_at_a_time(single, scalars, points);
+		*one += one_at_a_time(single, scalars, points);
 		began = cpu_us();
 		x25519_eight(batch, scalars, points);
-		eight += cpu_us() - began;
+		*eight += cpu_us() - began;
 		if (memcmp(single, batch, sizeof(single)) != 0)
 			errx(1, "eight at a time compute something else");
 	}
-	return one / eight;
 }
 
 int main(int argc, char **argv)
 {
-	double own[ROUNDS], batched[ROUNDS], floor_us = 0, flight_us, began;
-	bool vector = __builtin_cpu_supports("avx512ifma");
-	FILE *summary = fopen(argc > 1 ? argv[1] : "/dev/null", "a");
-	int round, i;
+	int rounds = argc == 2 ? atoi(argv[1]) : 0, i;
 
-	if (!summary)
-		err(1, "%s", argv[1]);
 	prepare_floor();
 	prepare_flight();
-	for (round = 0; round < ROUNDS; round++) {
-		for (floor_us = 0, i = 0; i < HANDSHAKES; i++)
-			one_floor(&floor_us);
+	while (rounds-- > 0) {
+		double floor = 0, one = 0, eight = 0, began;
+
+		for (i = 0; i < HANDSHAKES; i++)
+			one_floor(&floor);
 		began = cpu_us();
 		for (i = 0; i < HANDSHAKES; i++)
 			one_flight();
-		flight_us = cpu_us() - began;
-		own[round] = flight_us / floor_us;
-		batched[round] = vector ? batched_round() : 0;
+		began = cpu_us() - began;
+		if (__builtin_cpu_supports("avx512ifma"))
+			agree(&one, &eight);
+		printf("%.1f %.1f %.0f %.0f\n", floor / HANDSHAKES, began / HANDSHAKES, one * 1000 / HANDSHAKES,
+		       eight * 1000 / HANDSHAKES);
 	}
-	say(summary, "own_flight_vs_floor", own,
-	    "CPU time of the cryptography alone of a full handshake, over OpenSSL's handshake in memory");
-	if (vector)
-		say(summary, "x25519_eight_vs_one", batched,
-		    "how many times as many key agreements eight at a time do");
-	else
-		puts("x25519_eight_vs_one: this processor has no AVX-512 IFMA");
-	return fclose(summary) == 0 ? 0 : 1;
+	return 0;
 }
