@@ -186,7 +186,10 @@ static void set_nonblocking(struct connection *c, bool nonblocking)
 	c->nonblocking = nonblocking;
 }
 
-/* close_notify, and behind it the end of our half; then the peer is waited for. */
+/*
+ * close_notify, and behind it the end of our half; then the peer is waited for. The chain's last member is the one that says it is
+ * through: one that were still to come when its connection is closed would find another connection under the same number.
+ */
 static void say_goodbye(struct connection *c)
 {
 	int err = ktlsd_stream_begin_shutdown(c->stream, &c->close_notify, MSG_DONTWAIT);
@@ -203,10 +206,8 @@ static void say_goodbye(struct connection *c)
 		reserve(2);
 		sqe = next_sqe(c);
 		io_uring_prep_sendmsg(sqe, c->fd, &c->close_notify.message, MSG_NOSIGNAL);
-		io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
-		sqe = next_sqe(NULL);
-		io_uring_prep_shutdown(sqe, c->fd, SHUT_WR);
-		io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+		io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
+		io_uring_prep_shutdown(next_sqe(c), c->fd, SHUT_WR);
 	}
 }
 
@@ -403,7 +404,7 @@ static void handle(const struct io_uring_cqe *cqe)
 	bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
 
 	if (!tag) {
-		return; /* a failed close or shutdown: there is nothing left to do about it */
+		return; /* a failed close: there is nothing left to do about it */
 	} else if (tag == &accepted) {
 		if (cqe->res >= 0)
 			add_connection(cqe->res);
