@@ -17,9 +17,12 @@ CURVES = {
 
 def method(machine):
     words = f"{machine['machine']}, " if machine["machine"] else ""
+    rounds = f"Medians of {machine['rounds']} interleaved rounds, with quartiles."
+    if machine["rounds"] == 1:
+        rounds = "One round only: nothing here says how far figures spread."
     return (f"{machine['date']}, {words}Linux {machine['kernel']}, {machine['cpus']} CPU of {machine['cpu']}; "
             f"{', '.join(machine['software'])}. Full TLS 1.3 handshakes with ECDSA P-256, X25519, AES-128-GCM, two tickets, one request "
-            f"each, 16 in flight; each load changes one thing. Medians of interleaved rounds, {machine['rounds']} of them, with quartiles. "
+            f"each, 16 in flight; each load changes one thing. {rounds} "
             f"Client and server share the machine: compare CPU time, not connections per second.")
 
 
