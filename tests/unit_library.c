@@ -59,7 +59,7 @@ static void test_slots(void)
 	check(slots_next_ended(&slots) == NO_SLOT && !slot_is_open(&slots, 0), "no slots at first");
 	for (uint32_t i = 0; i < SLOTS; i++) {
 		must(slots_reserve(&slots, KTLSD_DATAGRAM_DESCRIPTORS));
-		taken[i] = slot_take(&slots, i * 3, i % 3);
+		taken[i] = slot_take(&slots, i * 3, i % 3, (int)i);
 	}
 	for (uint32_t i = 0; i < SLOTS; i++)
 		good &= slot_is_open(&slots, taken[i]) && slots.slot[taken[i]].cookie == i * 3 &&

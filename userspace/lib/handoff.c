@@ -117,7 +117,7 @@ static int pack(struct ktlsd *agent, struct batch *batch, unsigned int limit)
 		err = check(handoff);
 		if (err < 0)
 			break;
-		slot = slot_take(&agent->slots, handoff->cookie, handoff->role);
+		slot = slot_take(&agent->slots, handoff->cookie, handoff->role, handoff->fd);
 		err = write_handoff(&batch->datagram, handoff, slot);
 		if (err < 0) {
 			slot_release(&agent->slots, slot);
@@ -153,7 +153,7 @@ static void drop_front(struct ktlsd *agent, unsigned int count)
 static int refuse_front(struct ktlsd *agent, int err)
 {
 	const struct ktlsd_handoff *handoff = &agent->queue[agent->queue_head];
-	uint32_t slot = slot_take(&agent->slots, handoff->cookie, handoff->role);
+	uint32_t slot = slot_take(&agent->slots, handoff->cookie, handoff->role, handoff->fd);
 
 	slot_end(&agent->slots, slot, -err, true);
 	drop_front(agent, 1);

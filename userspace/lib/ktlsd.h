@@ -142,7 +142,8 @@ struct ktlsd_result {
 	uint16_t group;
 	uint8_t alert_sent;		/* or KTLSD_NO_ALERT */
 	uint8_t alert_received;		/* or KTLSD_NO_ALERT */
-	enum ktlsd_role role;		/* as it was handed over */
+	enum ktlsd_role role;		/* as it was handed over, like the next */
+	int fd;
 	const char *server_name;	/* server role: SNI; "" if none */
 	const char *alpn;		/* "" if none */
 	const struct ktlsd_peer *peer;	/* NULL: the peer showed no certificate */

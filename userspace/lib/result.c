@@ -106,6 +106,7 @@ static void show(struct ktlsd *agent, uint32_t slot)
 	agent->peer = (struct ktlsd_peer){.subject = "", .issuer = "", .names = "", .name = "", .serial = ""};
 	agent->result = (struct ktlsd_result){.cookie = agent->slots.slot[slot].cookie,
 					      .role = agent->slots.slot[slot].role,
+					      .fd = agent->slots.slot[slot].fd,
 					      .error_text = "",
 					      .server_name = "",
 					      .alpn = "",

@@ -42,13 +42,13 @@ bool slots_reserve(struct slots *slots, uint32_t wanted)
 	return true;
 }
 
-uint32_t slot_take(struct slots *slots, uint64_t cookie, uint8_t role)
+uint32_t slot_take(struct slots *slots, uint64_t cookie, uint8_t role, int fd)
 {
 	uint32_t number = slots->free;
 	struct slot *slot = &slots->slot[number];
 
 	slots->free = slot->next;
-	*slot = (struct slot){.cookie = cookie, .role = role, .state = SLOT_OPEN, .next = NO_SLOT};
+	*slot = (struct slot){.cookie = cookie, .role = role, .fd = fd, .state = SLOT_OPEN, .next = NO_SLOT};
 	slots->open++;
 	return number;
 }

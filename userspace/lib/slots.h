@@ -22,6 +22,7 @@ struct slot {
 	uint32_t next;	 /* free or ended one */
 	uint8_t state;	 /* enum slot_state */
 	uint8_t role;	 /* enum ktlsd_role */
+	int fd;		 /* that was handed over */
 	bool refused;	 /* ended: the agent never had the socket */
 	int error;	 /* ended: a positive errno */
 };
@@ -42,7 +43,7 @@ void slots_destroy(struct slots *slots);
 /* Makes room so that the next wanted calls of slot_take() succeed. False: no memory. */
 bool slots_reserve(struct slots *slots, uint32_t wanted);
 
-uint32_t slot_take(struct slots *slots, uint64_t cookie, uint8_t role);
+uint32_t slot_take(struct slots *slots, uint64_t cookie, uint8_t role, int fd);
 void slot_release(struct slots *slots, uint32_t number);
 bool slot_is_open(const struct slots *slots, uint64_t number);
 

@@ -28,6 +28,14 @@ static bool is_tcp(int fd)
 	return tcp;
 }
 
+static const struct ktls_cipher *find_cipher(uint16_t version, uint16_t kernel_cipher)
+{
+	for (size_t i = 0; i < ktls_cipher_count; i++)
+		if (ktls_ciphers[i].version == version && ktls_ciphers[i].kernel_cipher == kernel_cipher)
+			return &ktls_ciphers[i];
+	return NULL;
+}
+
 const struct ktls_cipher *socket_cipher(int fd, int direction)
 {
 	struct tls_crypto_info info;
@@ -38,10 +46,30 @@ const struct ktls_cipher *socket_cipher(int fd, int direction)
 			errno = ENOPROTOOPT;
 		return NULL;
 	}
-	for (size_t i = 0; i < ktls_cipher_count; i++)
-		if (ktls_ciphers[i].version == info.version && ktls_ciphers[i].kernel_cipher == info.cipher_type)
-			return &ktls_ciphers[i];
 	errno = EINVAL;
+	return find_cipher(info.version, info.cipher_type);
+}
+
+const struct ktls_cipher *socket_cipher_of_suite(uint16_t version, uint16_t suite)
+{
+	switch (suite) { /* as ktlsd_cipher_name() has them */
+	case 0x1301:
+	case 0x009c:
+	case 0xc02b:
+	case 0xc02f:
+		return find_cipher(version, TLS_CIPHER_AES_GCM_128);
+	case 0x1302:
+	case 0x009d:
+	case 0xc02c:
+	case 0xc030:
+		return find_cipher(version, TLS_CIPHER_AES_GCM_256);
+	case 0x1303:
+	case 0xcca8:
+	case 0xcca9:
+		return find_cipher(version, TLS_CIPHER_CHACHA20_POLY1305);
+	case 0x1304:
+		return find_cipher(version, TLS_CIPHER_AES_CCM_128);
+	}
 	return NULL;
 }
 

@@ -29,6 +29,9 @@ int socket_records(int fd, int direction, const struct ktls_cipher *cipher, uint
 /* Sets the peer's key anew as it is: the kernel then waits for no other. 0 or -errno. */
 int socket_keep_rx_key(int fd, const struct ktls_cipher *cipher);
 
+/* The kernel's cipher of a cipher suite. NULL: it has none. */
+const struct ktls_cipher *socket_cipher_of_suite(uint16_t version, uint16_t suite);
+
 /* How many it may (RFC 8446 §5.5). */
 uint64_t socket_key_records(const struct ktls_cipher *cipher);
 

@@ -58,13 +58,17 @@ bool stream_is_ours(const struct ktlsd_stream *stream)
 
 /* ---- life ---- */
 
-/* A look at one direction tells a wrong descriptor; of the other a result says as much. */
+/* Of the descriptor that was handed over, its result says what the socket would. */
 static int inspect(struct ktlsd_stream *stream, const struct ktlsd_result *result)
 {
-	bool received = result && result->flags & KTLSD_RESULT_RX;
+	const unsigned int both = KTLSD_RESULT_TX | KTLSD_RESULT_RX;
 
+	if (result && result->error == 0 && result->fd == stream->fd && (result->flags & both) == both)
+		stream->cipher = socket_cipher_of_suite(result->version, result->cipher);
+	if (stream->cipher)
+		return 0;
 	stream->cipher = socket_cipher(stream->fd, TLS_TX);
-	if (stream->cipher && (received || socket_cipher(stream->fd, TLS_RX)))
+	if (stream->cipher && socket_cipher(stream->fd, TLS_RX))
 		return 0;
 	return errno == ENOPROTOOPT || errno == EBUSY ? -ENOTCONN : -errno;
 }
