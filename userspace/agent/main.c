@@ -2,6 +2,7 @@
 /* ktlsd: reads its configuration, opens the doors, starts the workers, and then only listens for orders. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -341,6 +342,13 @@ static bool start_workers(struct config *config)
 	return true;
 }
 
+/* What a burst took stays for the next, up to this; each worker's arena would else grow and shrink with every few handshakes. */
+static void keep_memory(void)
+{
+	mallopt(M_TOP_PAD, 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024);
+}
+
 static bool prepare_tls(void)
 {
 	if (!random_init() || !secrets_init() || !token_init() || !keys_init()) {
@@ -358,6 +366,7 @@ static int serve(const char *file)
 	int signals = open_signals(), control;
 	const struct settings *settings;
 
+	keep_memory();
 	if (!prepare_tls())
 		return EXIT_FAILURE;
 	if (!cipher_suites_probe()) {

@@ -117,6 +117,21 @@ static void turn_until_stopped(struct worker *worker)
 	}
 }
 
+/*
+ * A thread's arena grows by what is missing, a system call each time; it shrinks in large steps only (keep_memory() in main.c). So
+ * it grows in one go here, and what is not used stays untouched.
+ */
+static void grow_arena(void)
+{
+	void *blocks[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
+		blocks[i] = malloc(64 * 1024UL);
+	while (i > 0)
+		free(blocks[--i]);
+}
+
 static void *work(void *argument)
 {
 	struct worker *worker = argument;
@@ -124,6 +139,7 @@ static void *work(void *argument)
 
 	if (io_uring_enable_rings(&worker->ring) != 0)
 		log_fatal("io_uring_enable_rings: %s", strerror(errno));
+	grow_arena();
 	if (!ring_buffers_init(&worker->buffers, &worker->ring))
 		log_fatal("no buffers for the ring: out of memory, or a kernel before Linux 5.19");
 	worker->now = clock_ms();
