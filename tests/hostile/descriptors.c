@@ -405,6 +405,24 @@ static bool use(size_t i)
 	return false;
 }
 
+/* Whatever a socket's owner does with its lock, the agent waits for it only where the owner may use a service. */
+static void strangers_descriptor(void)
+{
+	pid_t child = fork();
+	struct answer answer;
+	int ends[2], status;
+
+	if (child == 0) {
+		if (pipe(ends) != 0 || setgroups(0, NULL) != 0 || setresuid(STRANGER, STRANGER, STRANGER) != 0)
+			die("becoming another user");
+		answer = offer(ends[0], "root", KTLSD_SERVER);
+		_exit(!is_refused(&answer, EACCES, "may not use"));
+	}
+	if (waitpid(child, &status, 0) != child)
+		die("fork");
+	report(status == 0, "a descriptor of who may not use the service is not looked at");
+}
+
 void authority(int argc, char **argv)
 {
 	(void)argc, (void)argv;
@@ -421,5 +439,6 @@ void authority(int argc, char **argv)
 		       "user %u, group %u, %zu other groups, service %s: %s", uses[i].user, uses[i].group,
 		       uses[i].others, uses[i].service, uses[i].error ? name_of(uses[i].error) : "let in");
 	}
+	strangers_descriptor();
 	report(good_handshake(), "the next handshake is unharmed");
 }

@@ -78,14 +78,12 @@ static void hanging_closed(struct completion *completion, unsigned int operation
 	free(hanging);
 }
 
-/* Closes a descriptor that was not taken. A connected TCP socket that does not linger closes at once; what else does? */
+/* Closes a descriptor that was not taken. A TCP socket that does not linger closes at once; what else does? */
 void intake_dispose(struct caller *caller, int fd)
 {
-	struct sockaddr_storage peer;
 	struct hanging *hanging;
-	const char *why;
 
-	if (admission_inspect(fd, &peer, &why) == 0 && admission_closes_at_once(fd)) {
+	if (admission_closes_at_once(fd)) {
 		close(fd);
 		return;
 	}
@@ -117,8 +115,11 @@ void intake_refuse(struct handoff *handoff, int error, const char *why)
 	caller->touched = true;
 }
 
-/* Whether this caller may have this handshake now. 0 or a positive errno with *why. */
-static int admit(struct handoff *handoff, const char **why)
+/*
+ * Whether this caller may have this handshake now. 0 or a positive errno with *why. The descriptor is not looked at: who holds
+ * the lock of a socket keeps whoever looks at it waiting.
+ */
+static int authorize(struct handoff *handoff, const char **why)
 {
 	struct caller *caller = handoff->caller;
 	struct handshake *hs = &handoff->handshake;
@@ -138,29 +139,31 @@ static int admit(struct handoff *handoff, const char **why)
 	if (hs->service->role != hs->role)
 		return EINVAL;
 	*why = "busy: max_handshakes_per_caller are in flight";
-	if (caller->open_count >= config->settings->max_handshakes_per_caller)
-		return EBUSY;
-	return admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer, why);
+	return caller->open_count < config->settings->max_handshakes_per_caller ? 0 : EBUSY;
 }
 
 void intake_take(struct caller *caller, const struct ktlsd_msg_header *message, int fd)
 {
 	struct handoff *handoff = intake_new(caller, message->cookie);
 	struct handshake *hs = &handoff->handshake;
+	struct config *config = caller->door->worker->config;
 	const char *why;
 	int error;
 
 	hs->fd = fd;
 	error = handoff_parse(handoff, message, &why);
 	if (!error)
+		error = authorize(handoff, &why);
+	if (!error)
 		error = admission_inspect(fd, &hs->peer, &why);
 	if (!error)
-		error = admit(handoff, &why);
+		error = admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer,
+					&why);
 	if (error) {
 		intake_refuse(handoff, error, why);
 		return;
 	}
-	hs->config = config_get(caller->door->worker->config);
+	hs->config = config_get(config);
 	if (hs->timeout_ms == 0 || hs->timeout_ms > hs->service->timeout_ms)
 		hs->timeout_ms = hs->service->timeout_ms;
 	TAILQ_INSERT_TAIL(&caller->open, handoff, entry);

@@ -133,23 +133,29 @@ static bool was_connected(int fd)
 	return getsockopt(fd, SOL_TLS, TLS_RX, &info, &length) == 0;
 }
 
-static int renew(struct rekey *rekey, const struct caller *caller, const struct rekey_request *request, int fd,
-		 struct token *token, const char **why)
+static int inspect(int fd, const char **why)
 {
 	struct sockaddr_storage peer;
-	time_t now = time(NULL);
 	int error = admission_inspect(fd, &peer, why);
 
 	if (error == ENOTCONN && was_connected(fd))
 		error = 0;
-	if (!error && !admission_is_tcp(fd)) {
-		*why = "the socket is not TCP";
-		error = EPROTONOSUPPORT;
-	}
-	if (!error)
-		error = token_open(token, request->token, request->token_length, now, why);
+	if (error || admission_is_tcp(fd))
+		return error;
+	*why = "the socket is not TCP";
+	return EPROTONOSUPPORT;
+}
+
+static int renew(struct rekey *rekey, const struct caller *caller, const struct rekey_request *request, int fd,
+		 struct token *token, const char **why)
+{
+	time_t now = time(NULL);
+	int error = token_open(token, request->token, request->token_length, now, why);
+
 	if (!error)
 		error = authorize(caller, token->service, why);
+	if (!error)
+		error = inspect(fd, why);
 	if (!error)
 		error = match(token, fd, request->directions, why);
 	if (error)
