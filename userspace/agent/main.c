@@ -116,6 +116,18 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 			new->file);
 }
 
+/* Such a worker may look at ticket keys of a configuration that it skips, and so holds no reference to. */
+static bool some_worker_is_behind(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < worker_count; i++) {
+		if (atomic_load(&workers[i]->next_config))
+			return true;
+	}
+	return false;
+}
+
 /*
  * The last reference to an old configuration is the main thread's: to free a thousand services takes longer than a
  * worker may stand still.
@@ -124,6 +136,8 @@ static void free_retired(struct agent *agent)
 {
 	struct config **link = &agent->retired, *config;
 
+	if (some_worker_is_behind())
+		return;
 	while ((config = *link)) {
 		if (atomic_load(&config->references) > 1) {
 			link = &config->older;
@@ -140,7 +154,7 @@ static void take(struct agent *agent, struct config *next)
 	struct config *unused;
 	unsigned int i;
 
-	/* First: whoever still looks at the ticket keys before holds on to the configuration before. */
+	/* First: who has taken the new configuration looks at no ticket keys before it (free_retired). */
 	ticket_keys_use(next->ticket_keys);
 	for (i = 0; i < worker_count; i++) {
 		unused = atomic_exchange(&workers[i]->next_config, config_get(next));

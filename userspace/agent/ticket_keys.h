@@ -43,8 +43,8 @@ void ticket_keys_put(struct ticket_keys *keys);
 bool ticket_key_parse(struct shared_key *parsed, const uint8_t *bytes, size_t length);
 
 /*
- * What counts from now on; NULL: the agent's own. The set before must outlive each worker's turn that began before: that
- * is so as long as workers hold on to the configuration that it belongs to.
+ * What counts from now on; NULL: the agent's own. The sets before must outlive each worker's turn that began before: no
+ * configuration is freed while a worker has not gone over to the newest one.
  */
 void ticket_keys_use(const struct ticket_keys *keys);
 
