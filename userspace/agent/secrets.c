@@ -16,6 +16,7 @@
 
 static EVP_KDF *tls1_prf;
 static EVP_MAC_CTX *hmac_sha256, *hmac_sha384; /* without a key, to be copied */
+static bool keeps_key;			       /* an HMAC that begins anew */
 
 static EVP_MAC_CTX *new_hmac(EVP_MAC *hmac, const char *digest)
 {
@@ -35,6 +36,8 @@ bool secrets_init(void)
 {
 	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 
+	/* Before, it would go on where it was, and say nothing: other keys, and no error. */
+	keeps_key = OpenSSL_version_num() >= 0x30000030;
 	tls1_prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
 	if (!hmac || !tls1_prf)
 		return false;
@@ -58,7 +61,8 @@ static EVP_MAC_CTX *hmac_under(const struct cipher_suite *suite, const uint8_t *
 }
 
 /* HKDF-Expand-Label with an empty context, of no more than one hash: HMAC over the label and the octet 1 (RFC 5869 §2.3). */
-static bool expand_label(EVP_MAC_CTX *hmac, const char *label, uint8_t *out, size_t length)
+static bool expand_label(EVP_MAC_CTX *hmac, const struct cipher_suite *suite, const uint8_t *secret, const char *label,
+			 uint8_t *out, size_t length)
 {
 	uint8_t info[LABEL_MAX], block[EVP_MAX_MD_SIZE];
 	size_t used = snprintf((char *)info + 3, sizeof(info) - 3, "tls13 %s", label), block_length;
@@ -70,8 +74,9 @@ static bool expand_label(EVP_MAC_CTX *hmac, const char *label, uint8_t *out, siz
 	used += 3;
 	info[used++] = 0; /* the context's length */
 	info[used++] = 1;
-	done = EVP_MAC_init(hmac, NULL, 0, NULL) == 1 && EVP_MAC_update(hmac, info, used) == 1 &&
-	       EVP_MAC_final(hmac, block, &block_length, sizeof(block)) == 1 && block_length >= length;
+	done = EVP_MAC_init(hmac, keeps_key ? NULL : secret, keeps_key ? 0 : suite->secret_length, NULL) == 1 &&
+	       EVP_MAC_update(hmac, info, used) == 1 && EVP_MAC_final(hmac, block, &block_length, sizeof(block)) == 1 &&
+	       block_length >= length;
 	if (done)
 		memcpy(out, block, length);
 	OPENSSL_cleanse(block, sizeof(block));
@@ -109,8 +114,8 @@ bool secrets_tls13(struct crypto_info *crypto, const struct cipher_suite *suite,
 {
 	uint8_t key[KEY_MAX], nonce[NONCE_LENGTH], sequence[8];
 	EVP_MAC_CTX *hmac = hmac_under(suite, secret);
-	bool done = hmac && expand_label(hmac, "key", key, suite->key_length) &&
-		    expand_label(hmac, "iv", nonce, sizeof(nonce));
+	bool done = hmac && expand_label(hmac, suite, secret, "key", key, suite->key_length) &&
+		    expand_label(hmac, suite, secret, "iv", nonce, sizeof(nonce));
 
 	if (done) {
 		store_rec_seq(sequence, rec_seq);
@@ -126,7 +131,7 @@ bool secrets_update(const struct cipher_suite *suite, uint8_t secret[static SECR
 {
 	uint8_t next[SECRET_MAX] = {0};
 	EVP_MAC_CTX *hmac = hmac_under(suite, secret);
-	bool done = hmac && expand_label(hmac, "traffic upd", next, suite->secret_length);
+	bool done = hmac && expand_label(hmac, suite, secret, "traffic upd", next, suite->secret_length);
 
 	if (done)
 		memcpy(secret, next, sizeof(next));
