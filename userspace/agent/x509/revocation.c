@@ -130,11 +130,14 @@ bool revocation_check(struct verification *v, const STACK_OF(X509) *chain)
 
 /* ---- once more, for a resumption ---- */
 
+#define PROVED_MAX 604800 /* seconds: a week, as long as a single ticket may live (RFC 8446 §4.6.1) */
+
 /*
  * The note: a head, and behind it of each authority below the root its issuer's name and its serial number, both DER, as i2d_
  * makes them. A service whose lists come to count for the whole chain later must not take the tickets of before.
  */
 struct note_head {
+	int64_t proved;	      /* when the peer showed that it has its key: each resumption passes that on to the next */
 	int64_t end;	      /* of the validity of the first certificate to expire */
 	uint8_t question[32]; /* digest, where a responder is asked; else zero */
 	uint8_t has_question, has_authorities;
@@ -184,6 +187,7 @@ size_t revocation_note(const struct policy *policy, const STACK_OF(X509) *chain,
 	if (!policy->trust || !chain)
 		return 0;
 	memset(&head, 0, sizeof(head));
+	head.proved = time(NULL);
 	head.end = end_of(chain);
 	if (policy->ocsp == OCSP_ASK && sk_X509_num(chain) > 1) {
 		struct ocsp_question question = ocsp_question(sk_X509_value(chain, 0), sk_X509_value(chain, 1));
@@ -266,6 +270,9 @@ bool revocation_check_again(struct verification *v, X509 *certificate, const uin
 	if (length < sizeof(head))
 		return verify_fail(v, X509_V_ERR_UNSPECIFIED, "validity", "the ticket holds nothing of the chain");
 	memcpy(&head, note, sizeof(head));
+	if (head.proved < time(NULL) - PROVED_MAX)
+		return verify_fail(v, X509_V_ERR_UNSPECIFIED, "validity",
+				   "the peer has not shown for a week that it has its private key");
 	if (head.end < time(NULL) - v->policy->leeway)
 		return verify_fail(v, X509_V_ERR_CERT_HAS_EXPIRED, "validity", "an authority of the chain has expired");
 	if (!check_leaf_again(v, certificate, &head))
