@@ -314,11 +314,11 @@ int ktlsd_stream_rekey(struct ktlsd_stream *stream, bool request_peer);
 int ktlsd_stream_shutdown(struct ktlsd_stream *stream);
 
 /*
- * The same for who sends by other means. begin: fills in the record; flags: as ktlsd_stream_begin_write(); -EPIPE: it was sent
- * before. With io_uring: a sendmsg of &close_notify->message, flags MSG_NOSIGNAL, linked to a shutdown
- * with SHUT_WR; all of it stays in place until both are through, and so does the descriptor: have the shutdown post the completion, not
- * the sendmsg (IOSQE_CQE_SKIP_SUCCESS). end: result: what that was. -EAGAIN: a non-blocking socket has no room now, begin again;
- * else our half is closed.
+ * The same for who sends by other means. begin: fills in the record, once what was begun to be written has ended; flags: as
+ * ktlsd_stream_begin_write(); -EPIPE: it was sent before. With io_uring: a sendmsg of &close_notify->message, flags MSG_NOSIGNAL,
+ * linked to a shutdown with SHUT_WR. All of it stays in place until both are through, and so does the descriptor: have the
+ * shutdown post the completion, not the sendmsg (IOSQE_CQE_SKIP_SUCCESS). end: result: what that was. -EAGAIN: a non-blocking
+ * socket has no room now, begin again; else our half is closed.
  */
 struct ktlsd_close_notify {
 	struct msghdr message;
