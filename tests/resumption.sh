@@ -133,10 +133,10 @@ done
 
 # RFC 8446 §C.4: browsers use a ticket once, so each resumption has to bring the next.
 for service in lax strict; do
-	session "TLS 1.3: a session of $service for a client that uses tickets once" $service -tls1_3 \
+	session "TLS 1.3: a session of $service for a client that uses tickets once" "$service" -tls1_3 \
 		-cert "$dir/pki/client.pem" -key "$dir/pki/client.key" -cert_chain "$dir/pki/intermediate.pem"
 	for again in 1 2 3 4; do
-		resumes "it resumes with ticket $again and gets the next" $service -tls1_3 -sess_out "$dir/session"
+		resumes "it resumes with ticket $again and gets the next" "$service" -tls1_3 -sess_out "$dir/session"
 		check "one" [ "$(grep -c 'New Session Ticket arrived' "$dir/said")" = 1 ]
 	done
 done

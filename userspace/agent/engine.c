@@ -382,7 +382,8 @@ enum engine_status engine_step(struct engine *engine, const uint8_t *input, size
 	result = SSL_do_handshake(engine->ssl);
 	*taken = engine->input_taken;
 	engine->input_total += engine->input_taken;
-	engine->input = NULL; /* somebody else's from here on, and OpenSSL may be called again: for tickets, for secrets */
+	engine->input =
+		NULL; /* somebody else's from here on, and OpenSSL may be called again: for tickets, for secrets */
 	engine->input_length = engine->input_taken = 0;
 	if (result == 1)
 		status = done(engine);

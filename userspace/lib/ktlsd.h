@@ -140,9 +140,9 @@ struct ktlsd_result {
 	uint16_t version;	/* 0x0304, 0x0303; see ktlsd_version_name() */
 	uint16_t cipher;	/* IANA numbers */
 	uint16_t group;
-	uint8_t alert_sent;		/* or KTLSD_NO_ALERT */
-	uint8_t alert_received;		/* or KTLSD_NO_ALERT */
-	enum ktlsd_role role;		/* as it was handed over, like the next */
+	uint8_t alert_sent;	/* or KTLSD_NO_ALERT */
+	uint8_t alert_received; /* or KTLSD_NO_ALERT */
+	enum ktlsd_role role;	/* as it was handed over, like the next */
 	int fd;
 	const char *server_name;	/* server role: SNI; "" if none */
 	const char *alpn;		/* "" if none */
