@@ -415,6 +415,7 @@ in_flight() {
 # there. Their END comes with "orders".
 hold() {
 	rm -f "$dir/answers/open"
+	wait_for 10 in_flight 0 || bail_out "some are held still: $(agent_status .in_flight)"
 	next_device
 	start_server example-epoll-echo --service gated
 	tls_clients.py "$port" "$dir/pki" "$device" "$2" "$1" "${3:-}" <"$dir/orders" >"$dir/clients.log" 2>&1 &
