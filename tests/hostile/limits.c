@@ -291,7 +291,8 @@ void slow(int argc, char **argv)
 	}
 	usleep(300000);
 	beside = median_us(60);
-	report(alone > 0 && beside > 0 && beside < alone * 3 / 2 + 1000,
+	/* One that waited for a slow one would take its 100 ms, and then some; below that, other work of the machine decides. */
+	report(alone > 0 && beside > 0 && beside < alone * 2 + 20000,
 	       "beside %u slow handshakes one takes %.1f ms, %.1f ms alone", count, beside / 1000.0, alone / 1000.0);
 	report(agent_descriptors() >= before + count, "they are in flight");
 	ktlsd_close(agent);
