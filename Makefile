@@ -14,7 +14,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvl
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DKTLSD_VERSION='"$(VERSION)"' -Iuapi -Iuserspace/lib $(WARNINGS) $(CFLAGS)
 
 has = $(shell $(PKG_CONFIG) --exists '$(1)' 2>/dev/null && echo yes)
-HAVE_AGENT := $(and $(call has,liburing >= 2.5),$(call has,libssl >= 3.0),$(call has,inih),$(call has,json-c))
+HAVE_AGENT := $(and $(call has,liburing >= 2.5),$(call has,libssl >= 3.0),$(call has,inih),$(call has,json-c),\
+	$(call has,libnl-genl-3.0),$(call has,libkeyutils))
 HAVE_RING := $(call has,liburing >= 2.5)
 HAVE_CTL := $(and $(HAVE_RING),$(call has,libssl >= 3.0),$(call has,json-c),$(call has,libnl-genl-3.0))
 HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(call has,json-c),$(HAVE_RING))
@@ -81,8 +82,10 @@ $(O)/agent/%.o: OBJECT_CFLAGS := -DHAVE_SYSTEMD
 endif
 AGENT_OBJECTS := $(call objects,userspace/agent/*.c userspace/agent/*/*.c) \
 	$(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
+AGENT_LIBRARIES = $(call pkg,libssl libcrypto liburing inih json-c libnl-genl-3.0 libkeyutils $(if $(SYSTEMD),libsystemd)) -lpthread
+$(O)/agent/kernel/family.o: OBJECT_CFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
 $(O)/ktlsd: $(AGENT_OBJECTS)
-	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
+	$(LINK) -o $@ $^ $(AGENT_LIBRARIES)
 
 $(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
 $(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(addprefix $(O)/agent/,trial.o proof.o) $(O)/libktlsd.a
@@ -151,7 +154,7 @@ fuzz-run: $(FUZZ_TARGETS:%=$(O)/fuzz_%)
 
 $(O)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/main.c tests/fuzz/fuzz.h $(FUZZ_OBJECTS)
 	$(CC) $(ALL_CFLAGS) -pie -fPIE -o $@ $(filter %.c %.o,$^) \
-		$(call pkg,libssl libcrypto liburing inih json-c $(if $(SYSTEMD),libsystemd)) -lpthread
+		$(AGENT_LIBRARIES)
 
 # ---- installation ----
 

@@ -5,5 +5,6 @@
 
 const struct door *const doors[] = {
 	&door_unix,
+	&door_netlink,
 	NULL,
 };

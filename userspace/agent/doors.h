@@ -5,7 +5,8 @@
 
 #include "handshake.h"
 
-extern const struct door door_unix; /* the handoff socket */
+extern const struct door door_unix;    /* the handoff socket */
+extern const struct door door_netlink; /* the kernel's own requests */
 
 extern const struct door *const doors[]; /* NULL-terminated */
 

@@ -10,6 +10,7 @@
 #include <ktlsd/protocol.h>
 
 #include "engine.h"
+#include "kernel/keyring.h"
 #include "log.h"
 #include "x509/revocation.h"
 
@@ -227,6 +228,7 @@ static bool start(struct engine *engine, SSL_CTX *context)
 	engine->output_length = 0;
 	engine->alert_sent = engine->alert_received = KTLSD_NO_ALERT;
 	engine->server_name = NULL;
+	engine->psk = NULL;
 	memset(&engine->verification, 0, sizeof(engine->verification));
 	engine->why[0] = '\0';
 	engine->ssl = SSL_new(context);
@@ -263,6 +265,75 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 	return (!verify_is_dns_name(server_name) || SSL_set_tlsext_host_name(engine->ssl, server_name) == 1) &&
 	       (alpn_length == 0 || SSL_set_alpn_protos(engine->ssl, alpn, alpn_length) == 0);
 }
+
+/* ---- external pre-shared keys ---- */
+
+static int offer_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **identity, size_t *length,
+		     SSL_SESSION **session)
+{
+	struct psk *psk = ((struct engine *)SSL_get_app_data(ssl))->psk;
+
+	*session = psk_session(ssl, psk);
+	*identity = (const unsigned char *)psk->identity;
+	*length = strlen(psk->identity);
+	/* After a HelloRetryRequest the hash is settled: one that does not fit is not offered again. */
+	if (*session && digest && digest != SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(*session))) {
+		SSL_SESSION_free(*session);
+		*session = NULL;
+	}
+	return 1;
+}
+
+static int find_psk(SSL *ssl, const unsigned char *identity, size_t length, SSL_SESSION **session)
+{
+	struct psk *psk = ((struct engine *)SSL_get_app_data(ssl))->psk;
+	char name[PSK_IDENTITY_MAX];
+	int32_t serial = 0;
+	const char *why;
+
+	*session = NULL;
+	if (length < sizeof(name) && !memchr(identity, '\0', length)) {
+		memcpy(name, identity, length);
+		name[length] = '\0';
+		serial = keyring_find_psk(name);
+	}
+	if (!serial)
+		engine_explain(ssl, "no keyring has the pre-shared key that the client names");
+	else if (psk_read(psk, serial, &why))
+		*session = psk_session(ssl, psk);
+	else
+		engine_explain(ssl, why);
+	return 1;
+}
+
+void engine_use_psk(struct engine *engine, struct psk *psk)
+{
+	engine->psk = psk;
+	SSL_set_min_proto_version(engine->ssl, TLS1_3_VERSION);
+	SSL_set_num_tickets(engine->ssl, 0);
+	if (engine->secrets.server)
+		SSL_set_psk_find_session_callback(engine->ssl, find_psk);
+	else
+		SSL_set_psk_use_session_callback(engine->ssl, offer_psk);
+}
+
+bool engine_use_certificate(struct engine *engine, const uint8_t *certificate, size_t certificate_length,
+			    const uint8_t *key, size_t key_length)
+{
+	X509 *leaf = d2i_X509(NULL, &certificate, (long)certificate_length);
+	EVP_PKEY *private = d2i_AutoPrivateKey(NULL, &key, (long)key_length);
+	bool good = leaf && private && SSL_use_cert_and_key(engine->ssl, leaf, private, NULL, 1) == 1;
+
+	if (!good)
+		engine_explain(engine->ssl,
+			       "the keyring's certificate or private key is no DER, or they don't belong together");
+	X509_free(leaf);
+	EVP_PKEY_free(private);
+	ERR_clear_error();
+	return good;
+}
+
+/* ---- the end ---- */
 
 /*
  * Records under the application keys in the flight that completes a TLS 1.3 handshake in the server role: the tickets,
@@ -312,6 +383,8 @@ static enum engine_status done(struct engine *engine)
 {
 	if (SSL_has_pending(engine->ssl))
 		return fail(engine, "the peer put another message into the record that ends the handshake");
+	if (engine->psk && !SSL_session_reused(engine->ssl))
+		return fail(engine, "the peer did not use the pre-shared key");
 	engine->secrets.tx_seq = engine->secrets.rx_seq = 0;
 	count_sequences(engine);
 	return engine->verification.pending ? decide(engine) : ENGINE_DONE;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/psk.h"
 #include "secrets.h"
 #include "x509/verify.h"
 
@@ -37,6 +38,7 @@ struct engine {
 	uint8_t alert_sent, alert_received; /* or KTLSD_NO_ALERT */
 	const char *server_name;	    /* client role: whom the peer has to be */
 	struct verification verification;   /* of the peer's certificate, if it showed one */
+	struct psk *psk;		    /* instead of certificates; NULL: no */
 	char why[512];			    /* of a failure, for a person */
 };
 
@@ -75,6 +77,16 @@ void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *sessi
 bool engine_start_server(struct engine *engine, SSL_CTX *context);
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length);
+
+/*
+ * Right after the start: a handshake by an external pre-shared key, or none. In the client role it is there; in the server role the client
+ * names it, and it is looked for in the keyrings. psk lives as long as the engine.
+ */
+void engine_use_psk(struct engine *engine, struct psk *psk);
+
+/* Right after the start, in place of the context's certificates. False with engine->why. Both in DER. */
+bool engine_use_certificate(struct engine *engine, const uint8_t *certificate, size_t certificate_length,
+			    const uint8_t *key, size_t key_length);
 
 /* One step with what has been received; *taken bytes of it are consumed. */
 enum engine_status engine_step(struct engine *engine, const uint8_t *input, size_t length, size_t *taken);

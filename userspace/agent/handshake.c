@@ -11,6 +11,7 @@
 #include <ktlsd/protocol.h>
 
 #include "handshake.h"
+#include "kernel/keyring.h"
 #include "log.h"
 
 #define CLOSE_DRAIN_MS 1000	      /* how long a peer may take to read our alert */
@@ -117,7 +118,7 @@ static void exchange(struct handshake *hs)
 	add_peek(hs);
 }
 
-static bool start_engine(struct handshake *hs)
+static bool start_role(struct handshake *hs)
 {
 	const struct alpn *alpn = hs->service->alpn;
 
@@ -127,6 +128,32 @@ static bool start_engine(struct handshake *hs)
 		return engine_start_client(&hs->engine, hs->service->context, hs->server_name, alpn->wire,
 					   alpn->length);
 	return engine_start_client(&hs->engine, hs->service->context, hs->server_name, hs->alpn, hs->alpn_length);
+}
+
+static bool use_keyring(struct handshake *hs)
+{
+	uint8_t certificate[KEYRING_KEY_MAX], key[KEYRING_KEY_MAX];
+	int certificate_length = keyring_read(hs->certificate_serial, certificate, sizeof(certificate));
+	int key_length = keyring_read(hs->key_serial, key, sizeof(key));
+	bool good = certificate_length > 0 && key_length > 0 &&
+		    engine_use_certificate(&hs->engine, certificate, certificate_length, key, key_length);
+
+	if (certificate_length <= 0 || key_length <= 0)
+		snprintf(hs->engine.why, sizeof(hs->engine.why),
+			 "the certificate or private key that the kernel names can't be read");
+	OPENSSL_cleanse(key, sizeof(key));
+	return good;
+}
+
+static bool start_engine(struct handshake *hs)
+{
+	if (!start_role(hs))
+		return false;
+	if (hs->psk)
+		engine_use_psk(&hs->engine, hs->psk);
+	if (hs->anonymous)
+		SSL_certs_clear(hs->engine.ssl);
+	return hs->certificate_serial == 0 || use_keyring(hs);
 }
 
 /* Tickets out, keys in, and our descriptor is no longer needed. */
@@ -262,7 +289,7 @@ static void step(struct handshake *hs, const uint8_t *input, size_t length)
 	enum engine_status status;
 
 	if (!hs->engine.ssl && !start_engine(hs)) {
-		give_up(hs, ENOMEM, "OpenSSL can't begin a handshake");
+		give_up(hs, ENOMEM, "%s", *hs->engine.why ? hs->engine.why : "OpenSSL can't begin a handshake");
 		return;
 	}
 	status = engine_step(&hs->engine, input, length, &hs->discard);

@@ -70,6 +70,10 @@ struct handshake {
 	struct sockaddr_storage peer;
 	struct admission admission;
 	uint64_t connection_id;
+	struct psk *psk; /* by an external pre-shared key; NULL: by certificates */
+	int32_t certificate_serial,
+		key_serial; /* of keys in keyrings, in place of the service's certificates; 0: none */
+	bool anonymous;	    /* client role: whatever the server asks for, no certificate is shown */
 
 	/* The way through. */
 	struct worker *worker; /* where it runs */

@@ -20,6 +20,7 @@
 #include "admission.h"
 #include "control.h"
 #include "doors.h"
+#include "kernel/supervisor.h"
 #include "keys.h"
 #include "log.h"
 #include "protect.h"
@@ -444,6 +445,8 @@ int main(int argc, char **argv)
 	const char *file = DEFAULT_CONFIG, *to_check = NULL;
 	int option;
 
+	if (argc > 1 && strcmp(argv[1], SUPERVISOR_OPTION) == 0)
+		return supervisor_run(argc, argv);
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':

@@ -401,6 +401,7 @@ struct service *service_new(const struct service_settings *settings, const struc
 	service->challengers =
 		resolve(&settings->allow_challenge, find_user, "user", &service->challenger_count, complaints);
 	service->alpn = encode_alpn(&settings->alpn, complaints);
+	kernel_use_build(&service->kernel, settings, complaints);
 	common.alpn = service->alpn;
 	common.policy = &service->policy;
 	if (policy_build(&service->policy, settings, complaints) &&
@@ -452,6 +453,7 @@ void service_put(struct service *service)
 	free(service->users);
 	free(service->groups);
 	free(service->challengers);
+	kernel_use_clear(&service->kernel);
 	sk_X509_pop_free(service->chain, X509_free);
 	EVP_PKEY_free(service->key);
 	free(service->name);

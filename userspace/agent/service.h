@@ -15,6 +15,7 @@
 
 #include "complaint.h"
 #include "context.h"
+#include "kernel/use.h"
 #include "settings.h"
 #include "source.h"
 #include "x509/expiry.h"
@@ -54,6 +55,7 @@ struct service {
 	size_t challenger_count;
 	STACK_OF(X509) *chain; /* that certificate first, and its key; NULL without challengers */
 	EVP_PKEY *key;
+	struct kernel_use kernel;
 	struct service_usage *usage;
 	struct staple **staples; /* of its certificates, in the order of the settings; NULL where there is none */
 	size_t staple_count;

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,6 +208,7 @@ static const struct word client_certificate_words[] = {{"none", CLIENT_CERTIFICA
 #define AGENT(field) offsetof(struct settings, field)
 #define SERVICE(field) offsetof(struct service_settings, field)
 #define MOST_HANDSHAKES 1000000
+#define UNSET UINT_MAX
 
 static const struct key agent_keys[] = {
 	{"handoff_socket", set_string, AGENT(handoff_socket), 0, 0, NULL, "a path"},
@@ -230,6 +232,7 @@ static const struct key agent_keys[] = {
 	{"key_file", set_string, AGENT(key_file), 0, 0, NULL, "a path, or none"},
 	{"ticket_keys", set_list, AGENT(ticket_keys), 0, 0, NULL, "files, the first to seal with, or a folder"},
 	{"ocsp_folder", set_string, AGENT(ocsp_folder), 0, 0, NULL, "a path, or none"},
+	{"keyrings", set_list, AGENT(keyrings), 0, 0, NULL, "names of keyrings, separated by commas"},
 	{"token_lifetime", set_number, AGENT(token_lifetime), 1, 2 * KEYS_LIFETIME, NULL, "seconds, from 1 to 86400"},
 	{0},
 };
@@ -275,6 +278,10 @@ static const struct key service_keys[] = {
 	{"allow_groups", set_list, SERVICE(allow_groups), 0, 0, NULL, "group names or numbers, separated by commas"},
 	{"allow_challenge", set_list, SERVICE(allow_challenge), 0, 0, NULL,
 	 "user names or numbers, separated by commas"},
+	{"kernel", set_list, SERVICE(kernel), 0, 0, NULL, "anonymous, x509 or psk, separated by commas"},
+	{"kernel_peers", set_list, SERVICE(kernel_peers), 0, 0, NULL, "names or *.domain, separated by commas"},
+	{"kernel_networks", set_list, SERVICE(kernel_networks), 0, 0, NULL,
+	 "addresses or networks, separated by commas"},
 	{0},
 };
 
@@ -305,13 +312,15 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	TAILQ_INIT(&service->allow_users);
 	TAILQ_INIT(&service->allow_groups);
 	TAILQ_INIT(&service->allow_challenge);
-	service->min_version = 0x0303;
+	TAILQ_INIT(&service->kernel);
+	TAILQ_INIT(&service->kernel_peers);
+	TAILQ_INIT(&service->kernel_networks);
 	service->max_version = 0x0304;
 	service->max_depth = 10;
 	service->ocsp_timeout_ms = 5000;
 	service->ocsp_refresh = 3600;
 	service->ocsp_nonce = true;
-	service->tickets = 2;
+	service->tickets = UNSET;
 	service->timeout_ms = 10000;
 	service->max_handshakes = MOST_HANDSHAKES;
 	TAILQ_INSERT_TAIL(&reading->settings->services, service, next);
@@ -416,6 +425,7 @@ static struct settings *defaults(const char *file)
 	settings->log_level = LOG_INFO;
 	settings->token_lifetime = 2 * KEYS_LIFETIME;
 	TAILQ_INIT(&settings->ticket_keys);
+	TAILQ_INIT(&settings->keyrings);
 	TAILQ_INIT(&settings->services);
 	return settings;
 }
@@ -434,9 +444,21 @@ static void complete_path(const struct settings *settings, char **path, const ch
 	*path = NULL;
 }
 
+/* The kernel's consumers of TLS know version 1.3 alone, and have no use for tickets. */
+static void complete_service(struct service_settings *service)
+{
+	bool kernel = !TAILQ_EMPTY(&service->kernel);
+
+	if (service->min_version == 0)
+		service->min_version = kernel ? 0x0304 : 0x0303;
+	if (service->tickets == UNSET)
+		service->tickets = kernel ? 0 : 2;
+}
+
 struct settings *settings_read(const char *file, struct complaints *complaints)
 {
 	struct reading reading = {.complaints = complaints};
+	struct service_settings *service;
 	int bad;
 
 	complaints->file = file;
@@ -457,6 +479,10 @@ struct settings *settings_read(const char *file, struct complaints *complaints)
 		complain(complaints, 0, "out of memory");
 	complete_path(reading.settings, &reading.settings->key_file, "keys");
 	complete_path(reading.settings, &reading.settings->ocsp_folder, "ocsp");
+	if (TAILQ_EMPTY(&reading.settings->keyrings))
+		set_list(&reading, NULL, &reading.settings->keyrings, ".nvme");
+	TAILQ_FOREACH(service, &reading.settings->services, next)
+		complete_service(service);
 	settings_check(reading.settings, complaints);
 	if (complaints->count) {
 		settings_put(reading.settings);
@@ -500,6 +526,9 @@ static void free_service(struct service_settings *service)
 	free_list(&service->allow_users);
 	free_list(&service->allow_groups);
 	free_list(&service->allow_challenge);
+	free_list(&service->kernel);
+	free_list(&service->kernel_peers);
+	free_list(&service->kernel_networks);
 	free(service->name);
 	free(service);
 }
@@ -520,6 +549,7 @@ void settings_put(struct settings *settings)
 		TAILQ_REMOVE(&settings->services, service, next);
 		free_service(service);
 	}
+	free_list(&settings->keyrings);
 	free(settings->file);
 	free(settings->handoff_socket);
 	free(settings->control_socket);

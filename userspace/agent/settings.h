@@ -61,6 +61,7 @@ struct service_settings {
 	unsigned int max_handshakes;
 	bool allow_everyone;
 	struct setting_list allow_users, allow_groups, allow_challenge;
+	struct setting_list kernel, kernel_peers, kernel_networks; /* which of the kernel's requests it is for */
 	TAILQ_ENTRY(service_settings) next;
 };
 
@@ -84,6 +85,7 @@ struct settings {
 	struct setting_list ticket_keys; /* files, or a folder; empty: the agent's own keys */
 	char *ocsp_folder;		 /* NULL: none */
 	unsigned int token_lifetime;	 /* seconds */
+	struct setting_list keyrings;	 /* names, for the kernel's requests */
 	TAILQ_HEAD(, service_settings) services;
 };
 

@@ -43,12 +43,40 @@ static void check_peer_keys(const struct service_settings *service, struct compl
 	check_responder(&service->staple_responder, "staple_responder", complaints);
 }
 
+static bool is_for_psk_alone(const struct service_settings *service)
+{
+	const struct setting *first = TAILQ_FIRST(&service->kernel);
+
+	return first && !TAILQ_NEXT(first, next) && strcmp(first->text, "psk") == 0;
+}
+
+static void check_kernel(const struct service_settings *service, struct complaints *complaints)
+{
+	const struct setting *peers = TAILQ_FIRST(&service->kernel_peers),
+			     *networks = TAILQ_FIRST(&service->kernel_networks);
+
+	if (TAILQ_EMPTY(&service->kernel) && (peers || networks))
+		complain(
+			complaints, peers ? peers->line : networks->line,
+			"service \"%s\" is not for the kernel's requests; expected kernel = anonymous, x509 or psk with it",
+			service->name);
+	if (peers && service->role == KTLSD_SERVER)
+		complain(
+			complaints, peers->line,
+			"service \"%s\": kernel_peers are names that clients connect to; expected kernel_networks in server services",
+			service->name);
+	if (!TAILQ_EMPTY(&service->kernel) && service->min_version < 0x0304)
+		complain(complaints, service->line,
+			 "service \"%s\": the kernel's consumers know TLS 1.3 alone; expected min_version = 1.3",
+			 service->name);
+}
+
 static void check_service(const struct service_settings *service, struct complaints *complaints)
 {
 	if (!service->role)
 		complain(complaints, service->line, "service \"%s\" has no role; expected role = server or client",
 			 service->name);
-	if (service->role == KTLSD_SERVER && TAILQ_EMPTY(&service->certificates))
+	if (service->role == KTLSD_SERVER && TAILQ_EMPTY(&service->certificates) && !is_for_psk_alone(service))
 		complain(complaints, service->line,
 			 "service \"%s\" has no certificate; expected certificate = FILE and key = FILE",
 			 service->name);
@@ -62,6 +90,7 @@ static void check_service(const struct service_settings *service, struct complai
 			 "service \"%s\" is for the client role; expected client_certificate in server services only",
 			 service->name);
 	check_peer_keys(service, complaints);
+	check_kernel(service, complaints);
 	if (TAILQ_EMPTY(&service->certificates) && !TAILQ_EMPTY(&service->allow_challenge))
 		complain(
 			complaints, TAILQ_FIRST(&service->allow_challenge)->line,

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <linux/handshake.h>
+#include <linux/netlink_diag.h>
+#include <linux/sock_diag.h>
+#include <netlink/genl/ctrl.h>
+#include <netlink/genl/genl.h>
+#include <netlink/netlink.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ktlsd/protocol.h>
+
+#include "../log.h"
+#include "family.h"
+
+#ifndef HANDSHAKE_A_ACCEPT_KEYRING
+#define HANDSHAKE_A_ACCEPT_KEYRING 9
+#endif
+#define ACCEPT_MAX HANDSHAKE_A_ACCEPT_KEYRING
+
+static struct nl_sock *open_socket(void)
+{
+	struct nl_sock *socket = nl_socket_alloc();
+	int error = socket ? genl_connect(socket) : -NLE_NOMEM;
+
+	if (error == 0) {
+		nl_socket_disable_seq_check(socket);
+		nl_socket_disable_auto_ack(socket);
+		return socket;
+	}
+	log_line(LOG_ERR, "netlink: %s", nl_geterror(error));
+	nl_socket_free(socket);
+	return NULL;
+}
+
+bool family_open(struct family *family)
+{
+	family->notifications = open_socket();
+	family->requests = open_socket();
+	if (!family->notifications || !family->requests)
+		return false;
+	family->id = genl_ctrl_resolve(family->requests, HANDSHAKE_FAMILY_NAME);
+	family->group = genl_ctrl_resolve_grp(family->requests, HANDSHAKE_FAMILY_NAME, HANDSHAKE_MCGRP_TLSHD);
+	if (family->id >= 0 && family->group >= 0)
+		return true;
+	log_line(LOG_ERR, "this kernel asks for no handshakes: it needs Linux 6.4 or newer with CONFIG_NET_HANDSHAKE");
+	return false;
+}
+
+void family_close(struct family *family)
+{
+	nl_socket_free(family->notifications);
+	nl_socket_free(family->requests);
+}
+
+bool family_join(struct family *family)
+{
+	int error = nl_socket_add_membership(family->notifications, family->group);
+
+	if (error == 0)
+		error = nl_socket_set_nonblocking(family->notifications);
+	if (error)
+		log_line(LOG_ERR, "the kernel's group of handshake agents: %s", nl_geterror(error));
+	return error == 0;
+}
+
+int family_descriptor(const struct family *family)
+{
+	return nl_socket_get_fd(family->notifications);
+}
+
+/* What a notification says is known: that requests wait. One that did not fit says so, too (ENOBUFS). */
+void family_settle(struct family *family)
+{
+	char bytes[4096];
+
+	while (recv(family_descriptor(family), bytes, sizeof(bytes), MSG_DONTWAIT) >= 0 || errno == ENOBUFS ||
+	       errno == EINTR)
+		;
+}
+
+/* ---- accepting ---- */
+
+struct reply {
+	struct kernel_request *request;
+	int fd;
+	bool malformed;
+};
+
+static uint32_t number(const struct nlattr *attribute)
+{
+	return attribute && nla_len(attribute) >= (int)sizeof(uint32_t) ? nla_get_u32(attribute) : 0;
+}
+
+static void take_certificate(struct kernel_request *request, struct nlattr *nested)
+{
+	struct nlattr *found[HANDSHAKE_A_X509_MAX + 1];
+
+	if (nla_parse_nested(found, HANDSHAKE_A_X509_MAX, nested, NULL) < 0)
+		return;
+	request->certificate = number(found[HANDSHAKE_A_X509_CERT]);
+	request->private_key = number(found[HANDSHAKE_A_X509_PRIVKEY]);
+}
+
+/* An attribute may stand several times. What a newer kernel adds is skipped. */
+static void take_attribute(struct reply *reply, struct nlattr *attribute)
+{
+	struct kernel_request *request = reply->request;
+
+	switch (nla_type(attribute)) {
+	case HANDSHAKE_A_ACCEPT_SOCKFD:
+		reply->fd = (int)number(attribute);
+		break;
+	case HANDSHAKE_A_ACCEPT_MESSAGE_TYPE:
+		request->role = number(attribute) == HANDSHAKE_MSG_TYPE_CLIENTHELLO   ? KTLSD_CLIENT
+				: number(attribute) == HANDSHAKE_MSG_TYPE_SERVERHELLO ? KTLSD_SERVER
+										      : 0;
+		break;
+	case HANDSHAKE_A_ACCEPT_TIMEOUT:
+		request->timeout_ms = number(attribute);
+		break;
+	case HANDSHAKE_A_ACCEPT_AUTH_MODE:
+		request->mode = number(attribute);
+		break;
+	case HANDSHAKE_A_ACCEPT_PEER_IDENTITY:
+		if (request->peer_id_count < KERNEL_PEER_IDS_MAX)
+			request->peer_ids[request->peer_id_count++] = (int32_t)number(attribute);
+		break;
+	case HANDSHAKE_A_ACCEPT_CERTIFICATE:
+		if (request->certificate == 0)
+			take_certificate(request, attribute);
+		break;
+	case HANDSHAKE_A_ACCEPT_PEERNAME:
+		if (nla_strlcpy(request->peer_name, attribute, sizeof(request->peer_name)) >=
+		    sizeof(request->peer_name))
+			reply->malformed = true;
+		break;
+	}
+}
+
+static int take_reply(struct nl_msg *message, void *argument)
+{
+	struct genlmsghdr *head = genlmsg_hdr(nlmsg_hdr(message));
+	struct nlattr *attribute;
+	int left;
+
+	nla_for_each_attr(attribute, genlmsg_attrdata(head, 0), genlmsg_attrlen(head, 0), left)
+		take_attribute(argument, attribute);
+	return NL_OK;
+}
+
+static struct nl_msg *new_message(struct family *family, int flags, int command)
+{
+	struct nl_msg *message = nlmsg_alloc();
+
+	if (!message ||
+	    !genlmsg_put(message, NL_AUTO_PORT, NL_AUTO_SEQ, family->id, 0, flags, command, HANDSHAKE_FAMILY_VERSION))
+		log_fatal("out of memory");
+	return message;
+}
+
+/* libnl's errors are its own; of the kernel's, these are told apart. */
+static int system_error(int error)
+{
+	switch (-error) {
+	case 0:
+		return 0;
+	case NLE_AGAIN:
+		return -EAGAIN;
+	case NLE_BUSY:
+		return -EBUSY;
+	case NLE_PERM:
+	case NLE_NOACCESS:
+		return -EPERM;
+	}
+	return -EIO;
+}
+
+static int exchange(struct family *family, struct nl_msg *message, struct reply *reply)
+{
+	int error;
+
+	nl_socket_modify_cb(family->requests, NL_CB_VALID, NL_CB_CUSTOM, take_reply, reply);
+	error = nl_send_auto(family->requests, message);
+	nlmsg_free(message);
+	if (error >= 0)
+		error = nl_recvmsgs_default(family->requests);
+	return system_error(error < 0 ? error : 0);
+}
+
+int family_accept(struct family *family, struct kernel_request *request, int *fd)
+{
+	struct nl_msg *message = new_message(family, NLM_F_REQUEST, HANDSHAKE_CMD_ACCEPT);
+	struct reply reply = {.request = request, .fd = -1};
+	int error;
+
+	memset(request, 0, sizeof(*request));
+	nla_put_u32(message, HANDSHAKE_A_ACCEPT_HANDLER_CLASS, HANDSHAKE_HANDLER_CLASS_TLSHD);
+	error = exchange(family, message, &reply);
+	*fd = reply.fd;
+	if (error)
+		return error;
+	return reply.fd >= 0 && !reply.malformed ? 0 : -EBADMSG;
+}
+
+/* These attributes are those of Linux 6.4; a kernel refuses a message with one that it does not know. */
+int family_done(struct family *family, int fd, uint32_t error, int32_t peer_id)
+{
+	struct nl_msg *message = new_message(family, NLM_F_REQUEST | NLM_F_ACK, HANDSHAKE_CMD_DONE);
+	struct kernel_request unused;
+	struct reply reply = {.request = &unused, .fd = -1};
+
+	nla_put_u32(message, HANDSHAKE_A_DONE_STATUS, error);
+	nla_put_u32(message, HANDSHAKE_A_DONE_SOCKFD, (uint32_t)fd);
+	if (error == 0 && peer_id)
+		nla_put_u32(message, HANDSHAKE_A_DONE_REMOTE_AUTH, (uint32_t)peer_id);
+	return exchange(family, message, &reply);
+}
+
+/* ---- who else? ---- */
+
+struct search {
+	int group;
+	uint32_t own, found; /* port numbers: a process's first socket has its number */
+};
+
+static bool is_member(const struct nlattr *groups, int group)
+{
+	const uint8_t *bits = nla_data(groups);
+
+	return (group - 1) / 8 < nla_len(groups) && bits[(group - 1) / 8] >> (group - 1) % 8 & 1;
+}
+
+static int look_at_socket(struct nl_msg *message, void *argument)
+{
+	struct netlink_diag_msg *socket = nlmsg_data(nlmsg_hdr(message));
+	struct nlattr *groups = nlmsg_find_attr(nlmsg_hdr(message), sizeof(*socket), NETLINK_DIAG_GROUPS);
+	struct search *search = argument;
+
+	if (groups && is_member(groups, search->group) && socket->ndiag_portid != search->own)
+		search->found = socket->ndiag_portid;
+	return NL_OK;
+}
+
+static void name_process(pid_t pid, char name[static 17])
+{
+	char path[32];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	strcpy(name, "?");
+	if (file && fscanf(file, "%16[^\n]", name) != 1)
+		strcpy(name, "?");
+	if (file)
+		fclose(file);
+}
+
+pid_t family_rival(const struct family *family, char name[static 17])
+{
+	struct netlink_diag_req wanted = {
+		.sdiag_family = AF_NETLINK, .sdiag_protocol = NETLINK_GENERIC, .ndiag_show = NDIAG_SHOW_GROUPS};
+	struct search search = {.group = family->group, .own = nl_socket_get_local_port(family->notifications)};
+	struct nl_sock *socket = nl_socket_alloc();
+
+	/* Without netlink_diag in the kernel it can't be known. */
+	if (!socket || nl_connect(socket, NETLINK_SOCK_DIAG) < 0 ||
+	    nl_send_simple(socket, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, &wanted, sizeof(wanted)) < 0) {
+		nl_socket_free(socket);
+		return 0;
+	}
+	nl_socket_disable_seq_check(socket);
+	nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, look_at_socket, &search);
+	nl_recvmsgs_default(socket);
+	nl_socket_free(socket);
+	if (search.found)
+		name_process((pid_t)(search.found & 0x3fffff),
+			     name); /* libnl puts the process's number into the low bits */
+	return (pid_t)(search.found & 0x3fffff);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "keyring.h"
+#include "psk.h"
+
+bool psk_read(struct psk *psk, int32_t serial, const char **why)
+{
+	int length;
+
+	*why = "the key can't be looked at: it was revoked, or is in no keyring that the agent has (keyrings in ktlsd.conf)";
+	if (keyring_describe(serial, psk->identity, sizeof(psk->identity)) <= 0)
+		return false;
+	*why = "the key can't be read, or is none of 1 to 64 bytes";
+	length = keyring_read(serial, psk->secret, sizeof(psk->secret));
+	if (length <= 0) {
+		psk_clear(psk);
+		return false;
+	}
+	psk->secret_length = length;
+	psk->serial = serial;
+	return true;
+}
+
+/* "NVMe1R02 ...": the digits behind R or G name the hash, 01 SHA-256, 02 SHA-384 (NVMe/TCP transport specification). */
+static bool wants_sha384(const struct psk *psk)
+{
+	unsigned int version, hash;
+	char kind;
+
+	if (sscanf(psk->identity, "NVMe%1u%c%2u ", &version, &kind, &hash) == 3)
+		return hash == 2;
+	return psk->secret_length == 48;
+}
+
+SSL_SESSION *psk_session(SSL *ssl, const struct psk *psk)
+{
+	const uint8_t suite[] = {0x13,
+				 wants_sha384(psk) ? 0x02 : 0x01}; /* TLS_AES_256_GCM_SHA384, TLS_AES_128_GCM_SHA256 */
+	const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, suite);
+	SSL_SESSION *session = SSL_SESSION_new();
+
+	if (session && cipher && SSL_SESSION_set1_master_key(session, psk->secret, psk->secret_length) == 1 &&
+	    SSL_SESSION_set_cipher(session, cipher) == 1 &&
+	    SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1)
+		return session;
+	SSL_SESSION_free(session);
+	return NULL;
+}
+
+void psk_clear(struct psk *psk)
+{
+	OPENSSL_cleanse(psk, sizeof(*psk));
+}
