@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <linux/handshake.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 #include "../log.h"
 #include "use.h"
 
-struct network { /* IPv4 as the addresses ::ffff:0:0/96 */
+#define V4_BITS 96 /* IPv4 is ::ffff:0:0/96 */
+
+struct network {
 	struct in6_addr address;
 	unsigned int bits;
 };
@@ -43,17 +46,20 @@ static bool parse_network(const char *text, struct network *network)
 	if (text[length] == '\0')
 		return true;
 	bits = strtoul(text + length + 1, &end, 10);
-	if (end == text + length + 1 || *end || bits > (is_v4 ? 32 : 128))
+	if (!isdigit((unsigned char)text[length + 1]) || *end || bits > (is_v4 ? 32 : 128))
 		return false;
-	network->bits = bits + (is_v4 ? 96 : 0);
+	network->bits = bits + (is_v4 ? V4_BITS : 0);
 	return true;
 }
 
+/* ::/0 is all of IPv6 and nothing of IPv4. */
 static bool is_in(const struct network *network, const struct in6_addr *address)
 {
 	unsigned int bytes = network->bits / 8, rest = network->bits % 8;
 	uint8_t mask = 0xff00 >> rest;
 
+	if (IN6_IS_ADDR_V4MAPPED(address) && network->bits < V4_BITS)
+		return false;
 	return memcmp(&network->address, address, bytes) == 0 &&
 	       (rest == 0 || ((network->address.s6_addr[bytes] ^ address->s6_addr[bytes]) & mask) == 0);
 }
@@ -76,7 +82,13 @@ static bool is_in_any(const struct kernel_use *use, const struct sockaddr_storag
 
 /* ---- names ---- */
 
-/* A star stands for one label or more. */
+/* A star is a whole label, the first. */
+static bool is_pattern(const char *text)
+{
+	return *text && !strchr(strncmp(text, "*.", 2) == 0 ? text + 2 : text, '*') && strcmp(text, "*.") != 0;
+}
+
+/* It stands for one label or more. */
 static bool matches(const char *pattern, const char *name)
 {
 	size_t length = strlen(name), rest = strlen(pattern);
@@ -131,7 +143,7 @@ static void *array(size_t length, size_t size)
 	return memory;
 }
 
-static void take_names(struct kernel_use *use, const struct setting_list *list)
+static void take_names(struct kernel_use *use, const struct setting_list *list, struct complaints *complaints)
 {
 	const struct setting *setting;
 	size_t n = 0;
@@ -140,6 +152,9 @@ static void take_names(struct kernel_use *use, const struct setting_list *list)
 		return;
 	use->names = array(count(list), sizeof(*use->names));
 	TAILQ_FOREACH(setting, list, next) {
+		if (!is_pattern(setting->text))
+			complain(complaints, setting->line,
+				 "kernel_peers = %s; expected names or *.domain, separated by commas", setting->text);
 		use->names[n] = strdup(setting->text);
 		if (!use->names[n++])
 			log_fatal("out of memory");
@@ -153,7 +168,7 @@ bool kernel_use_build(struct kernel_use *use, const struct service_settings *set
 
 	TAILQ_FOREACH(setting, &settings->kernel, next)
 		use->modes |= mode_of(setting, complaints);
-	take_names(use, &settings->kernel_peers);
+	take_names(use, &settings->kernel_peers, complaints);
 	use->networks = array(count(&settings->kernel_networks), sizeof(*use->networks));
 	TAILQ_FOREACH(setting, &settings->kernel_networks, next) {
 		if (!parse_network(setting->text, &use->networks[use->network_count++]))
