@@ -155,6 +155,8 @@ bool engine_verify_again(SSL *ssl, const struct policy *policy, SSL_SESSION *ses
 	void *note = NULL;
 	size_t length = 0;
 
+	if (engine->psk) /* a ticket is no proof of having the key */
+		return false;
 	if (!peer || !policy->trust)
 		return true;
 	SSL_SESSION_get0_ticket_appdata(session, &note, &length);
