@@ -83,12 +83,12 @@ endif
 AGENT_OBJECTS := $(call objects,userspace/agent/*.c userspace/agent/*/*.c) \
 	$(addprefix $(O)/lib/,message.o probe.o records.o socket.o)
 AGENT_LIBRARIES = $(call pkg,libssl libcrypto liburing inih json-c libnl-genl-3.0 libkeyutils $(if $(SYSTEMD),libsystemd)) -lpthread
-$(O)/agent/kernel/family.o: OBJECT_CFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
+$(addprefix $(O)/agent/kernel/,family.o registered.o): OBJECT_CFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
 $(O)/ktlsd: $(AGENT_OBJECTS)
 	$(LINK) -o $@ $^ $(AGENT_LIBRARIES)
 
 $(O)/ctl/%.o: OBJECT_CFLAGS = $(shell $(PKG_CONFIG) --cflags libnl-genl-3.0)
-$(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(addprefix $(O)/agent/,trial.o proof.o) $(O)/libktlsd.a
+$(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(addprefix $(O)/agent/,trial.o proof.o kernel/registered.o) $(O)/libktlsd.a
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c libnl-genl-3.0)
 
 $(O)/ktls-bench: $(call objects,userspace/bench/*.c) $(O)/libktlsd.a

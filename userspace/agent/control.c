@@ -15,6 +15,7 @@
 #include "cipher.h"
 #include "clock.h"
 #include "control.h"
+#include "doors.h"
 #include "inspect.h"
 #include "install.h"
 #include "log.h"
@@ -230,6 +231,20 @@ static void describe_ticket_keys(json_object *status, const struct ticket_keys *
 		json_object_object_add(status, "ticket_keys_fault", json_object_new_string(shared->files.fault));
 }
 
+static void describe_kernel(json_object *status)
+{
+	json_object *kernel;
+	unsigned int open;
+	pid_t supervisor = door_netlink_supervisor(&open);
+
+	if (!supervisor)
+		return;
+	kernel = json_object_new_object();
+	put(kernel, "pid", supervisor);
+	put(kernel, "in_flight", open);
+	json_object_object_add(status, "kernel_requests", kernel);
+}
+
 static json_object *describe(const struct agent *agent)
 {
 	json_object *status = json_object_new_object(), *installs = json_object_new_object();
@@ -255,6 +270,7 @@ static json_object *describe(const struct agent *agent)
 	put(installs, install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt", SUM(done));
 	json_object_object_add(status, "installs", installs);
 	describe_ciphers(status);
+	describe_kernel(status);
 	json_object_object_add(status, "services", describe_services(agent->config));
 	return status;
 }

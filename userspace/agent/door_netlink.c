@@ -6,33 +6,43 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/handshake.h>
-#include <openssl/crypto.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include <ktlsd/protocol.h>
 
 #include "admission.h"
 #include "doors.h"
+#include "kernel/family.h"
 #include "kernel/keyring.h"
-#include "kernel/request.h"
 #include "kernel/supervisor.h"
 #include "log.h"
 
+enum operation { OP_RECEIVE, OP_SEND };
+
 struct kernel_handshake {
 	struct handshake handshake; /* first */
-	uint64_t id;
+	TAILQ_ENTRY(kernel_handshake) next;
+	int socket; /* a duplicate, for the case that the supervisor ends first */
+	struct kernel_answer answer;
 	struct psk psk;
 };
+
+TAILQ_HEAD(kernel_handshakes, kernel_handshake);
 
 static struct {
 	struct completion completion;
 	struct worker *worker; /* the first */
 	int fd;		       /* to the supervisor; -1: no service is for the kernel */
-	bool receiving, draining;
-	unsigned int open;
+	pid_t supervisor;
+	bool draining, lost;
+	_Atomic unsigned int open;
+	struct kernel_handshakes running, answers; /* the first of the answers is being sent */
 	struct kernel_request request;
 	struct msghdr message;
 	struct iovec part;
@@ -42,6 +52,8 @@ static struct {
 	} control;
 } door = {.fd = -1};
 
+_Atomic bool door_lost;
+
 /* ---- what a request may have ---- */
 
 static const char *mode_name(uint32_t mode)
@@ -50,6 +62,11 @@ static const char *mode_name(uint32_t mode)
 		[HANDSHAKE_AUTH_UNAUTH] = "anonymous", [HANDSHAKE_AUTH_PSK] = "psk", [HANDSHAKE_AUTH_X509] = "x509"};
 
 	return mode >= HANDSHAKE_AUTH_UNAUTH && mode <= HANDSHAKE_AUTH_X509 ? names[mode] : "?";
+}
+
+static const char *role_name(uint32_t role)
+{
+	return role == KTLSD_CLIENT ? "client" : role == KTLSD_SERVER ? "server" : "?";
 }
 
 /* The first in the file that is for it. */
@@ -70,16 +87,27 @@ static const struct service *choose_service(const struct config *config, const s
 	return chosen;
 }
 
+/* Of those that the kernel names, the first that can be read: OpenSSL offers one. */
+static bool fetch_psk(struct psk *psk, const struct kernel_request *request, const char **why)
+{
+	uint32_t i;
+
+	*why = "the kernel names no pre-shared key";
+	for (i = 0; i < request->peer_id_count; i++) {
+		if (psk_read(psk, request->peer_ids[i], why))
+			return true;
+	}
+	return false;
+}
+
 /* Reads what the request names of keyrings. False with *why. */
 static bool fetch_keys(struct kernel_handshake *kernel, const struct kernel_request *request, const char **why)
 {
 	struct handshake *hs = &kernel->handshake;
 
-	if (request->mode == HANDSHAKE_AUTH_PSK)
+	if (request->mode == HANDSHAKE_AUTH_PSK) {
 		hs->psk = &kernel->psk;
-	if (request->mode == HANDSHAKE_AUTH_PSK && request->role == KTLSD_CLIENT) {
-		*why = "the kernel names no pre-shared key";
-		return request->peer_id_count > 0 && psk_read(&kernel->psk, request->peer_ids[0], why);
+		return request->role == KTLSD_SERVER || fetch_psk(&kernel->psk, request, why);
 	}
 	hs->anonymous = request->mode == HANDSHAKE_AUTH_UNAUTH;
 	hs->certificate_serial = request->certificate;
@@ -110,17 +138,24 @@ static int admit(struct kernel_handshake *kernel, const struct kernel_request *r
 
 /* ---- a handshake's ends ---- */
 
-/* What consumers understand: a timeout is tried again, anything else refuses access for good (net/sunrpc/xprtsock.c). */
+/*
+ * NFS's client knows two failures: a timeout makes it connect again, anything else refuses access to who waits for the mount or
+ * the write (net/sunrpc/xprtsock.c, xs_tls_handshake_done). So what another attempt may mend is a timeout. NFSD and nvmet only ask
+ * whether it failed; NVMe's host passes the number on to who connects.
+ */
 static uint32_t status_of(int error)
 {
 	switch (error) {
 	case 0:
 	case EACCES:
 	case ENOKEY:
+	case EKEYREJECTED:
 		return error;
 	case ETIMEDOUT:
 	case ECONNRESET:
 	case ECONNABORTED:
+	case ENOTCONN:
+	case ECANCELED:
 	case ESHUTDOWN:
 	case EBUSY:
 		return ETIMEDOUT;
@@ -128,42 +163,75 @@ static uint32_t status_of(int error)
 	return EACCES;
 }
 
-static void answer_request(const struct kernel_answer *answer)
+static void send_answer(void)
 {
-	if (send(door.fd, answer, sizeof(*answer), MSG_NOSIGNAL) != sizeof(*answer))
-		log_limited(LOG_ERR, "the supervisor does not take an answer: %s", strerror(errno));
+	struct kernel_handshake *first = TAILQ_FIRST(&door.answers);
+	struct io_uring_sqe *sqe;
+
+	ring_reserve(&door.worker->ring);
+	sqe = io_uring_get_sqe(&door.worker->ring);
+	io_uring_prep_send(sqe, door.fd, &first->answer, sizeof(first->answer), MSG_NOSIGNAL);
+	ring_last(sqe, ring_tag(&door.completion, OP_SEND));
 }
 
-static void answer(struct handshake *hs)
+static void forget(struct kernel_handshake *kernel)
 {
-	struct kernel_handshake *kernel = (struct kernel_handshake *)hs;
-	const struct kernel_answer said = {.id = kernel->id,
-					   .error = status_of(hs->error),
-					   .peer_id = hs->error ? 0 : kernel->psk.serial,
-					   .verified = !hs->error && hs->outcome.flags & KTLSD_RESULT_VERIFIED};
-
-	answer_request(&said);
-	outcome_clear(&hs->outcome);
-	config_put(hs->config);
+	if (kernel->socket >= 0)
+		close(kernel->socket);
 	psk_clear(&kernel->psk);
 	free(kernel);
 	door.open--;
 }
 
+/* A supervisor that does not read holds up answers, and no worker. */
+static void enqueue(struct kernel_handshake *kernel, int error)
+{
+	kernel->answer.error = status_of(error);
+	if (door.lost) {
+		forget(kernel);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&door.answers, kernel, next);
+	if (TAILQ_FIRST(&door.answers) == kernel)
+		send_answer();
+}
+
+static void answer(struct handshake *hs)
+{
+	struct kernel_handshake *kernel = (struct kernel_handshake *)hs;
+
+	if (!hs->error)
+		kernel->answer.peer_id = kernel->psk.serial;
+	if (!hs->error && hs->outcome.flags & KTLSD_RESULT_VERIFIED)
+		kernel->answer.peer_id = KERNEL_PEER_SHOWN;
+	TAILQ_REMOVE(&door.running, kernel, next);
+	outcome_clear(&hs->outcome);
+	config_put(hs->config);
+	enqueue(kernel, hs->error);
+}
+
+/* A client that is told so does not come again and again: without an alert it would be a broken connection, which is tried again. */
+static void send_alert(const struct handshake *hs, int error)
+{
+	const uint8_t alert[] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_ACCESS_DENIED};
+
+	if (hs->role == KTLSD_SERVER && status_of(error) != ETIMEDOUT)
+		send(hs->fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void refuse(struct kernel_handshake *kernel, const struct kernel_request *request, int error, const char *why)
 {
-	const struct kernel_answer said = {.id = request->id, .error = status_of(error)};
+	struct handshake *hs = &kernel->handshake;
 
-	log_limited(LOG_NOTICE, "%016lx: the kernel's request %lu (%s, %s%s%s) is refused: %s",
-		    kernel->handshake.connection_id, request->id, request->role == KTLSD_CLIENT ? "client" : "server",
-		    mode_name(request->mode), *request->peer_name ? ", " : "", request->peer_name, why);
+	log_limited(LOG_NOTICE, "%016lx: the kernel's request %lu (%s, %s%s%s) is refused: %s", hs->connection_id,
+		    request->id, role_name(request->role), mode_name(request->mode), *request->peer_name ? ", " : "",
+		    request->peer_name, why);
 	stats_add(&door.worker->stats.failed, 1);
 	stats_add(&door.worker->stats.by_error[error], 1);
-	shutdown(kernel->handshake.fd, SHUT_RDWR);
-	close(kernel->handshake.fd);
-	answer_request(&said);
-	psk_clear(&kernel->psk);
-	free(kernel);
+	send_alert(hs, error);
+	shutdown(hs->fd, SHUT_RDWR);
+	close(hs->fd);
+	enqueue(kernel, error);
 }
 
 static void name_peer(struct handshake *hs, const struct kernel_request *request)
@@ -181,23 +249,32 @@ static void name_peer(struct handshake *hs, const struct kernel_request *request
 			  sizeof(hs->server_name));
 }
 
-static void take_request(const struct kernel_request *request, int fd)
+static struct kernel_handshake *new_handshake(const struct kernel_request *request, int fd)
 {
 	struct kernel_handshake *kernel = aligned_alloc(16, (sizeof(*kernel) + 15) / 16 * 16);
 	struct handshake *hs = &kernel->handshake;
-	const char *why;
-	int error;
 
 	if (!kernel)
 		log_fatal("out of memory");
 	memset(kernel, 0, sizeof(*kernel));
-	kernel->id = request->id;
+	kernel->answer.id = request->id;
+	kernel->socket = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* if there is none, there is none */
 	hs->door = &door_netlink;
 	hs->home = door.worker;
 	hs->fd = fd;
 	hs->role = request->role;
 	hs->connection_id = worker_connection_id(door.worker);
-	error = admit(kernel, request, &why);
+	door.open++;
+	return kernel;
+}
+
+static void take_request(const struct kernel_request *request, int fd)
+{
+	struct kernel_handshake *kernel = new_handshake(request, fd);
+	struct handshake *hs = &kernel->handshake;
+	const char *why;
+	int error = admit(kernel, request, &why);
+
 	if (error) {
 		refuse(kernel, request, error, why);
 		return;
@@ -205,13 +282,60 @@ static void take_request(const struct kernel_request *request, int fd)
 	name_peer(hs, request);
 	hs->config = config_get(door.worker->config);
 	hs->timeout_ms = hs->service->timeout_ms;
-	if (request->timeout_ms && request->timeout_ms < hs->timeout_ms)
+	if (request->timeout_ms < hs->timeout_ms)
 		hs->timeout_ms = request->timeout_ms;
 	log_line(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s%s%s", hs->connection_id, request->id,
-		 hs->role == KTLSD_CLIENT ? "client" : "server", mode_name(request->mode), hs->service->name,
-		 *hs->server_name ? ", " : "", hs->server_name);
-	door.open++;
+		 role_name(hs->role), mode_name(request->mode), hs->service->name, *hs->server_name ? ", " : "",
+		 hs->server_name);
+	TAILQ_INSERT_TAIL(&door.running, kernel, next);
 	handshake_begin(hs);
+}
+
+/* There was no slot for its socket. */
+static void miss_request(const struct kernel_request *request)
+{
+	log_limited(LOG_ERR, "the kernel's request %lu: too many open files (LimitNOFILE= in the unit file)",
+		    request->id);
+	enqueue(new_handshake(request, -1), EBUSY);
+}
+
+/* ---- the end of the supervisor ---- */
+
+/* Nobody else can tell the kernel now. Reporting takes no privilege, only the socket. */
+static void answer_ourselves(struct family *family, struct kernel_handshakes *list)
+{
+	struct kernel_handshake *kernel;
+
+	TAILQ_FOREACH(kernel, list, next) {
+		if (kernel->socket < 0)
+			continue;
+		shutdown(kernel->socket, SHUT_RDWR);
+		family_done(family, kernel->socket, ETIMEDOUT, 0);
+	}
+}
+
+/* Its capability is not ours to give to another: a new start brings both back. */
+static void lose_supervisor(void)
+{
+	struct kernel_handshake *kernel;
+	struct family family = {0};
+
+	door.lost = true;
+	if (family_open(&family)) {
+		answer_ourselves(&family, &door.running);
+		answer_ourselves(&family, &door.answers);
+	}
+	family_close(&family);
+	while ((kernel = TAILQ_FIRST(&door.answers))) {
+		TAILQ_REMOVE(&door.answers, kernel, next);
+		forget(kernel);
+	}
+	log_line(
+		LOG_ERR,
+		"the process that takes the kernel's requests (%d) has ended: the agent ends, too, for a new start of both",
+		door.supervisor);
+	atomic_store(&door_lost, true);
+	kill(getpid(), SIGTERM);
 }
 
 /* ---- the supervisor's datagrams ---- */
@@ -221,7 +345,8 @@ static int take_descriptor(void)
 	struct cmsghdr *control = CMSG_FIRSTHDR(&door.message);
 	int fd = -1;
 
-	if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS)
+	if (control && control->cmsg_len >= CMSG_LEN(sizeof(fd)) && control->cmsg_level == SOL_SOCKET &&
+	    control->cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(control), sizeof(fd));
 	return fd;
 }
@@ -238,46 +363,62 @@ static void receive(void)
 	ring_reserve(&door.worker->ring);
 	sqe = io_uring_get_sqe(&door.worker->ring);
 	io_uring_prep_recvmsg(sqe, door.fd, &door.message, MSG_CMSG_CLOEXEC);
-	ring_last(sqe, ring_tag(&door.completion, 0));
-	door.receiving = true;
+	ring_last(sqe, ring_tag(&door.completion, OP_RECEIVE));
 }
 
-static void received(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+static void received(int result)
 {
 	int fd = take_descriptor();
 
-	(void)completion, (void)operation, (void)flags;
-	door.receiving = false;
-	if (result == -ECANCELED)
-		return;
-	if (result <= 0)
-		log_fatal("the supervisor of the kernel's requests has ended: a new start brings both back");
 	if (result == sizeof(door.request) && fd >= 0)
 		take_request(&door.request, fd);
+	else if (result == sizeof(door.request))
+		miss_request(&door.request);
 	else if (fd >= 0)
 		close(fd);
 	receive();
+}
+
+static void sent(void)
+{
+	struct kernel_handshake *kernel = TAILQ_FIRST(&door.answers);
+
+	TAILQ_REMOVE(&door.answers, kernel, next);
+	forget(kernel);
+	if (!TAILQ_EMPTY(&door.answers))
+		send_answer();
+}
+
+static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	(void)completion, (void)flags;
+	if (result == -ECANCELED || door.lost)
+		return;
+	if (result <= 0 && result != -EINTR)
+		lose_supervisor();
+	else if (operation == OP_RECEIVE)
+		received(result);
+	else if (result > 0)
+		sent();
+	else
+		send_answer();
 }
 
 /* ---- the door ---- */
 
 static bool open_door(const struct settings *settings)
 {
-	const char *names[16] = {NULL};
-	const struct service_settings *service;
+	const char *names[SUPERVISOR_KEYRINGS_MAX + 1] = {NULL};
 	const struct setting *keyring;
-	bool wanted = false;
 	size_t count = 0;
 
-	TAILQ_FOREACH(service, &settings->services, next)
-		wanted |= !TAILQ_EMPTY(&service->kernel);
-	if (!wanted)
+	if (!settings_use_kernel(settings))
 		return true;
 	TAILQ_FOREACH(keyring, &settings->keyrings, next) {
-		if (count < 15)
+		if (count < SUPERVISOR_KEYRINGS_MAX)
 			names[count++] = keyring->text;
 	}
-	door.fd = supervisor_start(names);
+	door.fd = supervisor_start(names, &door.supervisor);
 	return door.fd >= 0;
 }
 
@@ -286,9 +427,17 @@ static bool start_door(struct worker *worker)
 	if (worker->id != 0 || door.fd < 0)
 		return true;
 	door.worker = worker;
-	door.completion.complete = received;
+	door.completion.complete = complete;
+	TAILQ_INIT(&door.running);
+	TAILQ_INIT(&door.answers);
 	receive();
 	return true;
+}
+
+pid_t door_netlink_supervisor(unsigned int *open)
+{
+	*open = door.open;
+	return door.fd >= 0 ? door.supervisor : 0;
 }
 
 static void nothing(struct worker *worker)

@@ -3,11 +3,19 @@
 #ifndef AGENT_DOORS_H
 #define AGENT_DOORS_H
 
+#include <stdatomic.h>
+
 #include "handshake.h"
 
 extern const struct door door_unix;    /* the handoff socket */
 extern const struct door door_netlink; /* the kernel's own requests */
 
 extern const struct door *const doors[]; /* NULL-terminated */
+
+/* A door has ended by itself: the agent stops as after SIGTERM, and not with success. */
+extern _Atomic bool door_lost;
+
+/* The process that takes the kernel's requests, and how many are under way; 0: no service is for them. Any thread. */
+pid_t door_netlink_supervisor(unsigned int *open);
 
 #endif

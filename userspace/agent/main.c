@@ -104,6 +104,17 @@ static bool differ(const char *old, const char *new)
 	return old && new ? strcmp(old, new) != 0 : old != new;
 }
 
+static bool same_list(const struct setting_list *old, const struct setting_list *new)
+{
+	const struct setting *one = TAILQ_FIRST(old), *other = TAILQ_FIRST(new);
+
+	while (one && other && strcmp(one->text, other->text) == 0) {
+		one = TAILQ_NEXT(one, next);
+		other = TAILQ_NEXT(other, next);
+	}
+	return !one && !other;
+}
+
 static void warn_of_fixed_settings(const struct settings *old, const struct settings *new)
 {
 	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
@@ -115,6 +126,10 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 			LOG_WARNING,
 			"%s: the sockets, control_group, user, workers, install, key_file, ocsp_folder and key_log_file change with a restart only",
 			new->file);
+	if ((settings_use_kernel(new) && !settings_use_kernel(old)) || !same_list(&old->keyrings, &new->keyrings))
+		log_line(LOG_WARNING,
+			 "%s: the first service with \"kernel\", and keyrings, come into force with a restart only",
+			 new->file);
 }
 
 /* Such a worker may look at ticket keys of a configuration that it skips, and so holds no reference to. */
@@ -403,6 +418,7 @@ static int serve(const char *file)
 	control = control_open(settings);
 	if (control < 0 || !protect_drop_privileges(&settings->user))
 		return EXIT_FAILURE;
+	protect_drop_net_admin();
 	protect_memory();
 	keep_responses(settings);
 	ticket_keys_use(agent.config->ticket_keys);
@@ -420,7 +436,7 @@ static int serve(const char *file)
 	close_sockets(control);
 	if (!join_workers()) {
 		log_line(LOG_WARNING, "stopped, but for descriptors of callers whose closing hangs");
-		_exit(EXIT_SUCCESS);
+		_exit(door_lost ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
 	staple_stop();
 	responder_stop();
@@ -430,7 +446,7 @@ static int serve(const char *file)
 	free_retired(&agent);
 	config_put(agent.config);
 	log_line(LOG_INFO, "stopped");
-	return EXIT_SUCCESS;
+	return door_lost ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)

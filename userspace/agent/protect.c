@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -29,6 +31,20 @@ bool protect_drop_privileges(const struct setting *user)
 		return false;
 	}
 	return true;
+}
+
+void protect_drop_net_admin(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct sets[2];
+
+	if (geteuid() == 0 || syscall(SYS_capget, &head, sets) != 0)
+		return;
+	sets[0].effective &= ~(1u << CAP_NET_ADMIN);
+	sets[0].permitted &= ~(1u << CAP_NET_ADMIN);
+	sets[0].inheritable &= ~(1u << CAP_NET_ADMIN);
+	if (syscall(SYS_capset, &head, sets) != 0)
+		log_line(LOG_WARNING, "capset: %s; the agent keeps CAP_NET_ADMIN", strerror(errno));
 }
 
 /* With MCL_FUTURE and a small limit every allocation would fail, so memory is locked only where the limit allows it. */

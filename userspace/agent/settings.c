@@ -455,6 +455,17 @@ static void complete_service(struct service_settings *service)
 		service->tickets = kernel ? 0 : 2;
 }
 
+bool settings_use_kernel(const struct settings *settings)
+{
+	const struct service_settings *service;
+
+	TAILQ_FOREACH(service, &settings->services, next) {
+		if (!TAILQ_EMPTY(&service->kernel))
+			return true;
+	}
+	return false;
+}
+
 struct settings *settings_read(const char *file, struct complaints *complaints)
 {
 	struct reading reading = {.complaints = complaints};
@@ -480,7 +491,7 @@ struct settings *settings_read(const char *file, struct complaints *complaints)
 	complete_path(reading.settings, &reading.settings->key_file, "keys");
 	complete_path(reading.settings, &reading.settings->ocsp_folder, "ocsp");
 	if (TAILQ_EMPTY(&reading.settings->keyrings))
-		set_list(&reading, NULL, &reading.settings->keyrings, ".nvme");
+		set_list(&reading, NULL, &reading.settings->keyrings, ".nvme, .nfs, .nfsd");
 	TAILQ_FOREACH(service, &reading.settings->services, next)
 		complete_service(service);
 	settings_check(reading.settings, complaints);

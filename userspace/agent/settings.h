@@ -92,6 +92,9 @@ struct settings {
 /* Reads a file, for one holder. NULL if anything in it is wrong: every fault is in complaints. */
 struct settings *settings_read(const char *file, struct complaints *complaints);
 struct settings *settings_get(struct settings *settings);
+/* Whether a service is for the kernel's own requests. */
+bool settings_use_kernel(const struct settings *settings);
+
 void settings_put(struct settings *settings);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <ktlsd/protocol.h>
 
+#include "kernel/supervisor.h"
 #include "settings_check.h"
 
 /* Responses are signed; to verify a responder's own certificate would take another responder. */
@@ -50,6 +51,12 @@ static bool is_for_psk_alone(const struct service_settings *service)
 	return first && !TAILQ_NEXT(first, next) && strcmp(first->text, "psk") == 0;
 }
 
+/* What the kernel asks for comes without a caller: a policy for programs would be everybody's. */
+static bool is_for_programs(const struct service_settings *service)
+{
+	return service->allow_everyone || !TAILQ_EMPTY(&service->allow_users) || !TAILQ_EMPTY(&service->allow_groups);
+}
+
 static void check_kernel(const struct service_settings *service, struct complaints *complaints)
 {
 	const struct setting *peers = TAILQ_FIRST(&service->kernel_peers),
@@ -65,6 +72,10 @@ static void check_kernel(const struct service_settings *service, struct complain
 			complaints, peers->line,
 			"service \"%s\": kernel_peers are names that clients connect to; expected kernel_networks in server services",
 			service->name);
+	if (!TAILQ_EMPTY(&service->kernel) && is_for_programs(service))
+		complain(complaints, service->line,
+			 "service \"%s\" is for the kernel's requests and for programs; expected a service for each",
+			 service->name);
 	if (!TAILQ_EMPTY(&service->kernel) && service->min_version < 0x0304)
 		complain(complaints, service->line,
 			 "service \"%s\": the kernel's consumers know TLS 1.3 alone; expected min_version = 1.3",
@@ -104,9 +115,25 @@ static void check_service(const struct service_settings *service, struct complai
 			 service->name);
 }
 
+static void check_keyrings(const struct settings *settings, struct complaints *complaints)
+{
+	const struct setting *keyring;
+	unsigned int count = 0;
+
+	TAILQ_FOREACH(keyring, &settings->keyrings, next) {
+		if (++count > SUPERVISOR_KEYRINGS_MAX) {
+			complain(complaints, keyring->line, "keyrings: expected %u at the most",
+				 SUPERVISOR_KEYRINGS_MAX);
+			return;
+		}
+	}
+}
+
 void settings_check(const struct settings *settings, struct complaints *complaints)
 {
 	const struct service_settings *service;
+
+	check_keyrings(settings, complaints);
 
 	if (TAILQ_EMPTY(&settings->services))
 		complain(complaints, 0, "no service; expected at least one [service NAME]");

@@ -91,7 +91,6 @@ int doctor_main(int argc, char **argv)
 	check_kernel_tls();
 	check_io_uring();
 	check_handshake_family();
-	check_other_agents();
 	check_agent();
 	if (options.json)
 		print_findings();

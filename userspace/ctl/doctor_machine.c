@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What stands around: io_uring, the kernel's handshake family, agents. */
 #include <errno.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,8 @@
 #include <netlink/genl/genl.h>
 #include <sys/socket.h>
 
+#include "../agent/kernel/registered.h"
+#include "../agent/kernel/supervisor.h"
 #include "../agent/trial.h"
 #include "doctor.h"
 #include "ktlsd.h"
@@ -72,55 +73,46 @@ void check_io_uring(void)
 	io_uring_queue_exit(&ring);
 }
 
-/* Whether the family and its group "tlshd" exist: two names that the kernel can only know together. */
-void check_handshake_family(void)
+/* The multicast group of the kernel's handshake requests, or a negative error. */
+static int find_group(void)
 {
 	struct nl_sock *netlink = nl_socket_alloc();
-	int err = -NLE_NOMEM;
+	int group = -NLE_NOMEM;
 
 	if (netlink)
-		err = genl_connect(netlink);
-	if (err == 0)
-		err = genl_ctrl_resolve(netlink, "handshake");
-	if (err >= 0)
-		err = genl_ctrl_resolve_grp(netlink, "handshake", "tlshd");
+		group = genl_connect(netlink);
+	if (group == 0)
+		group = genl_ctrl_resolve_grp(netlink, "handshake", "tlshd");
 	nl_socket_free(netlink);
-	if (err >= 0)
-		found(VERDICT_OK, "handshake family", NULL, "the kernel can ask an agent for handshakes (NFS, NVMe)");
+	return group;
+}
+
+static void check_registered(int group)
+{
+	char name[REGISTERED_NAME];
+	pid_t agent = registered((unsigned int)group, 0, name);
+
+	if (!agent)
+		found(VERDICT_OK, "kernel's requests", NULL, "nobody takes them");
+	else if (strcmp(name, SUPERVISOR_NAME) == 0)
+		found(VERDICT_OK, "kernel's requests", NULL, "ktlsd takes them (process %d)", agent);
 	else
+		found(VERDICT_WARN, "kernel's requests",
+		      "only one may answer the kernel; for ktlsd to do it: systemctl disable --now tlshd",
+		      "%s takes them (process %d)", name, agent);
+}
+
+void check_handshake_family(void)
+{
+	int group = find_group();
+
+	if (group < 0) {
 		found(VERDICT_WARN, "handshake family",
-		      "only the kernel's own TLS needs it (NFS, NVMe): CONFIG_NET_HANDSHAKE", "%s", nl_geterror(err));
-}
-
-/* Counts processes by the name that /proc/PID/comm has. */
-static unsigned int count_processes(const char *wanted)
-{
-	unsigned int count = 0;
-	glob_t processes;
-
-	if (glob("/proc/[0-9]*/comm", GLOB_NOSORT, NULL, &processes) != 0)
-		return 0;
-	for (size_t i = 0; i < processes.gl_pathc; i++) {
-		FILE *file = fopen(processes.gl_pathv[i], "r");
-		char name[32] = "";
-
-		if (!file)
-			continue;
-		if (fscanf(file, "%31[^\n]", name) == 1 && strcmp(name, wanted) == 0)
-			count++;
-		fclose(file);
+		      "only the kernel's own TLS needs it (NFS, NVMe): CONFIG_NET_HANDSHAKE", "%s", nl_geterror(group));
+		return;
 	}
-	globfree(&processes);
-	return count;
-}
-
-void check_other_agents(void)
-{
-	if (count_processes("tlshd") == 0)
-		found(VERDICT_OK, "other agents", NULL, "none runs");
-	else
-		found(VERDICT_WARN, "other agents", "only one may answer the kernel: systemctl disable --now tlshd",
-		      "tlshd runs");
+	found(VERDICT_OK, "handshake family", NULL, "the kernel can ask an agent for handshakes (NFS, NVMe)");
+	check_registered(group);
 }
 
 void check_agent(void)

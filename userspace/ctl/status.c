@@ -82,7 +82,7 @@ static void print_refresh(struct json_object *status)
 
 static void print_summary(struct json_object *status)
 {
-	struct json_object *failed;
+	struct json_object *failed, *kernel;
 
 	printf("ktlsd %s, pid %s, up ", text(status, "version"), text(status, "pid"));
 	print_age(number(status, "uptime_s"));
@@ -93,6 +93,9 @@ static void print_summary(struct json_object *status)
 	printf("%s callers; handshakes: %s in flight, %s done (%s resumed), %" PRId64 " failed\n",
 	       text(status, "callers"), text(status, "in_flight"), text(status, "done"), text(status, "resumed"),
 	       json_object_object_get_ex(status, "failed", &failed) ? sum(failed) : 0);
+	if (json_object_object_get_ex(status, "kernel_requests", &kernel))
+		printf("the kernel's requests: taken by process %s, %s in flight\n", text(kernel, "pid"),
+		       text(kernel, "in_flight"));
 }
 
 static void print_counts(struct json_object *status, const char *name, const char *title)

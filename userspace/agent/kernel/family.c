@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <linux/handshake.h>
-#include <linux/netlink_diag.h>
-#include <linux/sock_diag.h>
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
 #include <netlink/netlink.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,10 +12,9 @@
 #include "../log.h"
 #include "family.h"
 
-#ifndef HANDSHAKE_A_ACCEPT_KEYRING
+#ifndef HANDSHAKE_A_ACCEPT_KEYRING /* headers before Linux 6.17 have none */
 #define HANDSHAKE_A_ACCEPT_KEYRING 9
 #endif
-#define ACCEPT_MAX HANDSHAKE_A_ACCEPT_KEYRING
 
 static struct nl_sock *open_socket(void)
 {
@@ -132,6 +128,9 @@ static void take_attribute(struct reply *reply, struct nlattr *attribute)
 		if (request->certificate == 0)
 			take_certificate(request, attribute);
 		break;
+	case HANDSHAKE_A_ACCEPT_KEYRING:
+		request->keyring = (int32_t)number(attribute);
+		break;
 	case HANDSHAKE_A_ACCEPT_PEERNAME:
 		if (nla_strlcpy(request->peer_name, attribute, sizeof(request->peer_name)) >=
 		    sizeof(request->peer_name))
@@ -190,15 +189,29 @@ static int exchange(struct family *family, struct nl_msg *message, struct reply 
 	return system_error(error < 0 ? error : 0);
 }
 
-int family_accept(struct family *family, struct kernel_request *request, int *fd)
+static int accept_of_class(struct family *family, uint32_t class, struct reply *reply)
 {
 	struct nl_msg *message = new_message(family, NLM_F_REQUEST, HANDSHAKE_CMD_ACCEPT);
+
+	nla_put_u32(message, HANDSHAKE_A_ACCEPT_HANDLER_CLASS, class);
+	return exchange(family, message, reply);
+}
+
+bool family_may_accept(struct family *family)
+{
+	struct kernel_request unused;
+	struct reply reply = {.request = &unused, .fd = -1};
+
+	return accept_of_class(family, HANDSHAKE_HANDLER_CLASS_NONE, &reply) != -EPERM;
+}
+
+int family_accept(struct family *family, struct kernel_request *request, int *fd)
+{
 	struct reply reply = {.request = request, .fd = -1};
 	int error;
 
 	memset(request, 0, sizeof(*request));
-	nla_put_u32(message, HANDSHAKE_A_ACCEPT_HANDLER_CLASS, HANDSHAKE_HANDLER_CLASS_TLSHD);
-	error = exchange(family, message, &reply);
+	error = accept_of_class(family, HANDSHAKE_HANDLER_CLASS_TLSHD, &reply);
 	*fd = reply.fd;
 	if (error)
 		return error;
@@ -217,66 +230,4 @@ int family_done(struct family *family, int fd, uint32_t error, int32_t peer_id)
 	if (error == 0 && peer_id)
 		nla_put_u32(message, HANDSHAKE_A_DONE_REMOTE_AUTH, (uint32_t)peer_id);
 	return exchange(family, message, &reply);
-}
-
-/* ---- who else? ---- */
-
-struct search {
-	int group;
-	uint32_t own, found; /* port numbers: a process's first socket has its number */
-};
-
-static bool is_member(const struct nlattr *groups, int group)
-{
-	const uint8_t *bits = nla_data(groups);
-
-	return (group - 1) / 8 < nla_len(groups) && bits[(group - 1) / 8] >> (group - 1) % 8 & 1;
-}
-
-static int look_at_socket(struct nl_msg *message, void *argument)
-{
-	struct netlink_diag_msg *socket = nlmsg_data(nlmsg_hdr(message));
-	struct nlattr *groups = nlmsg_find_attr(nlmsg_hdr(message), sizeof(*socket), NETLINK_DIAG_GROUPS);
-	struct search *search = argument;
-
-	if (groups && is_member(groups, search->group) && socket->ndiag_portid != search->own)
-		search->found = socket->ndiag_portid;
-	return NL_OK;
-}
-
-static void name_process(pid_t pid, char name[static 17])
-{
-	char path[32];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	file = fopen(path, "re");
-	strcpy(name, "?");
-	if (file && fscanf(file, "%16[^\n]", name) != 1)
-		strcpy(name, "?");
-	if (file)
-		fclose(file);
-}
-
-pid_t family_rival(const struct family *family, char name[static 17])
-{
-	struct netlink_diag_req wanted = {
-		.sdiag_family = AF_NETLINK, .sdiag_protocol = NETLINK_GENERIC, .ndiag_show = NDIAG_SHOW_GROUPS};
-	struct search search = {.group = family->group, .own = nl_socket_get_local_port(family->notifications)};
-	struct nl_sock *socket = nl_socket_alloc();
-
-	/* Without netlink_diag in the kernel it can't be known. */
-	if (!socket || nl_connect(socket, NETLINK_SOCK_DIAG) < 0 ||
-	    nl_send_simple(socket, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, &wanted, sizeof(wanted)) < 0) {
-		nl_socket_free(socket);
-		return 0;
-	}
-	nl_socket_disable_seq_check(socket);
-	nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, look_at_socket, &search);
-	nl_recvmsgs_default(socket);
-	nl_socket_free(socket);
-	if (search.found)
-		name_process((pid_t)(search.found & 0x3fffff),
-			     name); /* libnl puts the process's number into the low bits */
-	return (pid_t)(search.found & 0x3fffff);
 }

@@ -22,9 +22,6 @@ struct family {
 bool family_open(struct family *family);
 void family_close(struct family *family);
 
-/* Another process that is registered; 0: none. Its name is in name. */
-pid_t family_rival(const struct family *family, char name[static 17]);
-
 /* From here on requests come. */
 bool family_join(struct family *family);
 
@@ -32,7 +29,13 @@ bool family_join(struct family *family);
 int family_descriptor(const struct family *family);
 void family_settle(struct family *family);
 
-/* The next request, and its socket. 0, -EAGAIN: none waits; or another negative errno. */
+/* Whether we may take requests: CAP_NET_ADMIN counts in the initial user namespace alone. */
+bool family_may_accept(struct family *family);
+
+/*
+ * The next request, and its socket (-1: none). 0; -EAGAIN: none waits; or another negative errno: -EBADMSG, whose socket waits for an
+ * answer, or one that the kernel has answered itself.
+ */
 int family_accept(struct family *family, struct kernel_request *request, int *fd);
 
 /* How it ended; the socket stays ours to close. peer_id: 0 or a key's serial number. -EBUSY: nobody waits for it any more. */

@@ -15,16 +15,6 @@ bool keyring_join(void)
 	return false;
 }
 
-int32_t keyring_mark(void)
-{
-	key_serial_t key = add_key("user", "ktlsd: verified", "1", 1, KEY_SPEC_SESSION_KEYRING);
-
-	if (key != -1)
-		return key;
-	log_line(LOG_ERR, "add_key: %s; the kernel would not hear which peers showed a certificate", strerror(errno));
-	return 0;
-}
-
 void keyring_link_named(const char *name)
 {
 	key_serial_t keyring = find_key_by_type_and_desc("keyring", name, 0);
@@ -33,7 +23,16 @@ void keyring_link_named(const char *name)
 		log_limited(LOG_WARNING, "keyring \"%s\" can't be linked: %s", name, strerror(errno));
 }
 
-size_t keyring_take(int32_t links[static KEYRING_LINKS_MAX])
+static bool contains(const int32_t *serials, size_t count, int32_t serial)
+{
+	while (count > 0) {
+		if (serials[--count] == serial)
+			return true;
+	}
+	return false;
+}
+
+size_t keyring_take(int32_t links[static KEYRING_LINKS_MAX], int32_t named)
 {
 	key_serial_t found[KEYRING_LINKS_MAX];
 	long bytes = keyctl_read(KEY_SPEC_PROCESS_KEYRING, (char *)found, sizeof(found));
@@ -41,11 +40,13 @@ size_t keyring_take(int32_t links[static KEYRING_LINKS_MAX])
 
 	if (count > KEYRING_LINKS_MAX)
 		count = KEYRING_LINKS_MAX;
+	memcpy(links, found, count * sizeof(*found));
+	if (named && count < KEYRING_LINKS_MAX && !contains(links, count, named))
+		links[count++] = named;
 	for (i = 0; i < count; i++) {
-		links[i] = found[i];
-		if (keyctl_link(found[i], KEY_SPEC_SESSION_KEYRING) == -1)
-			log_limited(LOG_WARNING, "keyring %d can't be linked: %s", found[i], strerror(errno));
-		keyctl_unlink(found[i], KEY_SPEC_PROCESS_KEYRING);
+		if (keyctl_link(links[i], KEY_SPEC_SESSION_KEYRING) == -1)
+			log_limited(LOG_WARNING, "keyring %d can't be linked: %s", links[i], strerror(errno));
+		keyctl_unlink(links[i], KEY_SPEC_PROCESS_KEYRING);
 	}
 	return count;
 }
@@ -55,19 +56,20 @@ void keyring_unlink(int32_t serial)
 	keyctl_unlink(serial, KEY_SPEC_SESSION_KEYRING);
 }
 
+/* keyctl_describe(3): "type;user;group;permissions;description", and a description may have semicolons of its own. */
 int keyring_describe(int32_t serial, char *text, size_t size)
 {
 	char *description, *last;
-	int length = keyctl_describe_alloc(serial, &description);
+	int length = keyctl_describe_alloc(serial, &description), field;
 
 	if (length < 0)
 		return -errno;
-	last = strrchr(description, ';');
-	last = last ? last + 1 : description;
-	length = (int)strlen(last);
-	if ((size_t)length < size)
+	for (last = description, field = 0; last && field < 4; field++)
+		last = strchr(last, ';') ? strchr(last, ';') + 1 : NULL;
+	length = last ? (int)strlen(last) : -EINVAL;
+	if (length >= 0 && (size_t)length < size)
 		strcpy(text, last);
-	else
+	else if (length >= 0)
 		length = -EMSGSIZE;
 	free(description);
 	return length;

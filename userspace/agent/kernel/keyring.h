@@ -16,20 +16,17 @@
 /* Before anything else here: a session keyring for this process and those that it starts. False with a logged reason. */
 bool keyring_join(void);
 
-/* A key whose serial number stands for "the peer showed a certificate". 0 with a logged reason. */
-int32_t keyring_mark(void);
-
 /* Links a keyring that has this name, if there is one by now. */
 void keyring_link_named(const char *name);
 
 /*
- * Moves what the kernel has linked into this process's keyring for a request over to the session keyring. Returns how many; their
- * serial numbers are in links.
+ * Moves what the kernel has linked into this process's keyring for a request over to the session keyring, and links the keyring
+ * that the request names (0: none). Returns how many; their serial numbers are in links.
  */
-size_t keyring_take(int32_t links[static KEYRING_LINKS_MAX]);
+size_t keyring_take(int32_t links[static KEYRING_LINKS_MAX], int32_t named);
 void keyring_unlink(int32_t serial);
 
-/* Reads a key's description, behind its last ';', and its payload. Lengths, or -errno. What was read is the caller's to wipe. */
+/* Reads a key's description and its payload. Lengths, or -errno. What was read is the caller's to wipe. */
 int keyring_describe(int32_t serial, char *text, size_t size);
 int keyring_read(int32_t serial, void *bytes, size_t size);
 

@@ -8,15 +8,17 @@
 #ifndef AGENT_KERNEL_SUPERVISOR_H
 #define AGENT_KERNEL_SUPERVISOR_H
 
-#include <stdbool.h>
+#include <sys/types.h>
 
 #define SUPERVISOR_OPTION "--kernel-requests" /* argv[1] of the process; argv[2] is its socket, the rest are keyrings */
+#define SUPERVISOR_NAME "ktlsd-kernel"
+#define SUPERVISOR_KEYRINGS_MAX 16
 
 /*
- * Starts it, and waits until it is registered. Returns our end of the socket pair (request.h), or -1 with a logged reason. keyrings:
- * names, NULL-terminated: those from which pre-shared keys may be taken.
+ * Starts it, and waits until it is registered. Returns our end of the socket pair (request.h), or -1 with a logged reason.
+ * keyrings: names, NULL-terminated, at most SUPERVISOR_KEYRINGS_MAX: in which keys are looked for.
  */
-int supervisor_start(const char *const *keyrings);
+int supervisor_start(const char *const *keyrings, pid_t *pid);
 
 /* Its main(). */
 int supervisor_run(int argc, char **argv);
