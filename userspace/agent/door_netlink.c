@@ -210,15 +210,6 @@ static void answer(struct handshake *hs)
 	enqueue(kernel, hs->error);
 }
 
-/* A client that is told so does not come again and again: without an alert it would be a broken connection, which is tried again. */
-static void send_alert(const struct handshake *hs, int error)
-{
-	const uint8_t alert[] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_ACCESS_DENIED};
-
-	if (hs->role == KTLSD_SERVER && status_of(error) != ETIMEDOUT)
-		send(hs->fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 static void refuse(struct kernel_handshake *kernel, const struct kernel_request *request, int error, const char *why)
 {
 	struct handshake *hs = &kernel->handshake;
@@ -228,7 +219,6 @@ static void refuse(struct kernel_handshake *kernel, const struct kernel_request 
 		    request->peer_name, why);
 	stats_add(&door.worker->stats.failed, 1);
 	stats_add(&door.worker->stats.by_error[error], 1);
-	send_alert(hs, error);
 	shutdown(hs->fd, SHUT_RDWR);
 	close(hs->fd);
 	enqueue(kernel, error);

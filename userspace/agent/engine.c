@@ -319,17 +319,37 @@ void engine_use_psk(struct engine *engine, struct psk *psk)
 		SSL_set_psk_use_session_callback(engine->ssl, offer_psk);
 }
 
+/* The first is ours, those behind it its intermediates. */
+static STACK_OF(X509) *read_certificates(const uint8_t *der, size_t length)
+{
+	STACK_OF(X509) *certificates = sk_X509_new_null();
+	const uint8_t *end = der + length;
+	X509 *certificate;
+
+	while (certificates && der < end) {
+		certificate = d2i_X509(NULL, &der, end - der);
+		if (!certificate || !sk_X509_push(certificates, certificate)) {
+			X509_free(certificate);
+			sk_X509_pop_free(certificates, X509_free);
+			return NULL;
+		}
+	}
+	return certificates;
+}
+
 bool engine_use_certificate(struct engine *engine, const uint8_t *certificate, size_t certificate_length,
 			    const uint8_t *key, size_t key_length)
 {
-	X509 *leaf = d2i_X509(NULL, &certificate, (long)certificate_length);
+	STACK_OF(X509) *chain = read_certificates(certificate, certificate_length);
+	X509 *leaf = sk_X509_shift(chain);
 	EVP_PKEY *private = d2i_AutoPrivateKey(NULL, &key, (long)key_length);
-	bool good = leaf && private && SSL_use_cert_and_key(engine->ssl, leaf, private, NULL, 1) == 1;
+	bool good = leaf && private && SSL_use_cert_and_key(engine->ssl, leaf, private, chain, 1) == 1;
 
 	if (!good)
 		engine_explain(engine->ssl,
 			       "the keyring's certificate or private key is no DER, or they don't belong together");
 	X509_free(leaf);
+	sk_X509_pop_free(chain, X509_free);
 	EVP_PKEY_free(private);
 	ERR_clear_error();
 	return good;

@@ -84,7 +84,10 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
  */
 void engine_use_psk(struct engine *engine, struct psk *psk);
 
-/* Right after the start, in place of the context's certificates. False with engine->why. Both in DER. */
+/*
+ * Right after the start, in place of the context's certificates. False with engine->why. Both in DER; the
+ * certificate's intermediates may stand behind it.
+ */
 bool engine_use_certificate(struct engine *engine, const uint8_t *certificate, size_t certificate_length,
 			    const uint8_t *key, size_t key_length);
 
