@@ -279,7 +279,9 @@ static int offer_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **ident
 	*identity = (const unsigned char *)psk->identity;
 	*length = strlen(psk->identity);
 	/* After a HelloRetryRequest the hash is settled: one that does not fit is not offered again. */
-	if (*session && digest && digest != SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(*session))) {
+	if (*session && digest &&
+	    !EVP_MD_is_a(digest,
+			 EVP_MD_get0_name(SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(*session))))) {
 		SSL_SESSION_free(*session);
 		*session = NULL;
 	}
@@ -308,15 +310,17 @@ static int find_psk(SSL *ssl, const unsigned char *identity, size_t length, SSL_
 	return 1;
 }
 
-void engine_use_psk(struct engine *engine, struct psk *psk)
+bool engine_use_psk(struct engine *engine, struct psk *psk)
 {
 	engine->psk = psk;
+	SSL_set_psk_find_session_callback(engine->ssl, engine->secrets.server ? find_psk : NULL);
+	SSL_set_psk_use_session_callback(engine->ssl, engine->secrets.server ? NULL : offer_psk);
 	SSL_set_min_proto_version(engine->ssl, TLS1_3_VERSION);
 	SSL_set_num_tickets(engine->ssl, 0);
-	if (engine->secrets.server)
-		SSL_set_psk_find_session_callback(engine->ssl, find_psk);
-	else
-		SSL_set_psk_use_session_callback(engine->ssl, offer_psk);
+	if (engine->secrets.server || psk_limit_suites(engine->ssl, psk))
+		return true;
+	engine_explain(engine->ssl, "the service has no cipher suite with the hash of the pre-shared key");
+	return false;
 }
 
 /* The first is ours, those behind it its intermediates. */

@@ -80,9 +80,9 @@ bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *se
 
 /*
  * Right after the start: a handshake by an external pre-shared key, or none. In the client role it is there; in the server role the client
- * names it, and it is looked for in the keyrings. psk lives as long as the engine.
+ * names it, and it is looked for in the keyrings. psk lives as long as the engine. False with engine->why.
  */
-void engine_use_psk(struct engine *engine, struct psk *psk);
+bool engine_use_psk(struct engine *engine, struct psk *psk);
 
 /*
  * Right after the start, in place of the context's certificates. False with engine->why. Both in DER; the

@@ -149,8 +149,8 @@ static bool start_engine(struct handshake *hs)
 {
 	if (!start_role(hs))
 		return false;
-	if (hs->psk)
-		engine_use_psk(&hs->engine, hs->psk);
+	if (hs->psk && !engine_use_psk(&hs->engine, hs->psk))
+		return false;
 	if (hs->anonymous)
 		SSL_certs_clear(hs->engine.ssl);
 	return hs->certificate_serial == 0 || use_keyring(hs);

@@ -81,8 +81,7 @@ void family_settle(struct family *family)
 
 struct reply {
 	struct kernel_request *request;
-	int fd;
-	bool malformed;
+	int fd, error;
 };
 
 static uint32_t number(const struct nlattr *attribute)
@@ -100,14 +99,12 @@ static void take_certificate(struct kernel_request *request, struct nlattr *nest
 	request->private_key = number(found[HANDSHAKE_A_X509_PRIVKEY]);
 }
 
-/* An attribute may stand several times. What a newer kernel adds is skipped. */
-static void take_attribute(struct reply *reply, struct nlattr *attribute)
+/* An attribute may stand several times. What a newer kernel adds is skipped. False: not to be read. */
+static bool take_attribute(struct kernel_request *request, int *fd, struct nlattr *attribute)
 {
-	struct kernel_request *request = reply->request;
-
 	switch (nla_type(attribute)) {
 	case HANDSHAKE_A_ACCEPT_SOCKFD:
-		reply->fd = (int)number(attribute);
+		*fd = nla_len(attribute) == sizeof(uint32_t) ? (int)number(attribute) : -1;
 		break;
 	case HANDSHAKE_A_ACCEPT_MESSAGE_TYPE:
 		request->role = number(attribute) == HANDSHAKE_MSG_TYPE_CLIENTHELLO   ? KTLSD_CLIENT
@@ -132,21 +129,35 @@ static void take_attribute(struct reply *reply, struct nlattr *attribute)
 		request->keyring = (int32_t)number(attribute);
 		break;
 	case HANDSHAKE_A_ACCEPT_PEERNAME:
-		if (nla_strlcpy(request->peer_name, attribute, sizeof(request->peer_name)) >=
-		    sizeof(request->peer_name))
-			reply->malformed = true;
-		break;
+		return nla_strlcpy(request->peer_name, attribute, sizeof(request->peer_name)) <
+		       sizeof(request->peer_name);
 	}
+	return true;
+}
+
+int family_read(const struct nlmsghdr *message, struct kernel_request *request, int *fd)
+{
+	const struct genlmsghdr *head = nlmsg_data(message);
+	struct nlattr *attribute;
+	int left, error = 0;
+
+	*fd = -1;
+	memset(request, 0, sizeof(*request));
+	if (!genlmsg_valid_hdr((struct nlmsghdr *)message, 0))
+		return -EBADMSG;
+	nla_for_each_attr(attribute, genlmsg_attrdata(head, 0), genlmsg_attrlen(head, 0), left)
+	{
+		if (!take_attribute(request, fd, attribute))
+			error = -EBADMSG;
+	}
+	return *fd >= 0 ? error : -EBADMSG;
 }
 
 static int take_reply(struct nl_msg *message, void *argument)
 {
-	struct genlmsghdr *head = genlmsg_hdr(nlmsg_hdr(message));
-	struct nlattr *attribute;
-	int left;
+	struct reply *reply = argument;
 
-	nla_for_each_attr(attribute, genlmsg_attrdata(head, 0), genlmsg_attrlen(head, 0), left)
-		take_attribute(argument, attribute);
+	reply->error = family_read(nlmsg_hdr(message), reply->request, &reply->fd);
 	return NL_OK;
 }
 
@@ -207,15 +218,11 @@ bool family_may_accept(struct family *family)
 
 int family_accept(struct family *family, struct kernel_request *request, int *fd)
 {
-	struct reply reply = {.request = request, .fd = -1};
-	int error;
+	struct reply reply = {.request = request, .fd = -1, .error = -EBADMSG};
+	int error = accept_of_class(family, HANDSHAKE_HANDLER_CLASS_TLSHD, &reply);
 
-	memset(request, 0, sizeof(*request));
-	error = accept_of_class(family, HANDSHAKE_HANDLER_CLASS_TLSHD, &reply);
 	*fd = reply.fd;
-	if (error)
-		return error;
-	return reply.fd >= 0 && !reply.malformed ? 0 : -EBADMSG;
+	return error ? error : reply.error;
 }
 
 /* These attributes are those of Linux 6.4; a kernel refuses a message with one that it does not know. */

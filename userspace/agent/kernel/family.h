@@ -12,6 +12,7 @@
 #include "request.h"
 
 struct nl_sock;
+struct nlmsghdr;
 
 struct family {
 	struct nl_sock *notifications, *requests;
@@ -37,6 +38,9 @@ bool family_may_accept(struct family *family);
  * answer, or one that the kernel has answered itself.
  */
 int family_accept(struct family *family, struct kernel_request *request, int *fd);
+
+/* What a reply says: 0, or -EBADMSG. *fd: -1 if it has none. */
+int family_read(const struct nlmsghdr *message, struct kernel_request *request, int *fd);
 
 /* How it ended; the socket stays ours to close. peer_id: 0 or a key's serial number. -EBUSY: nobody waits for it any more. */
 int family_done(struct family *family, int fd, uint32_t error, int32_t peer_id);

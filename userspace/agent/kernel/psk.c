@@ -10,6 +10,7 @@ bool psk_read(struct psk *psk, int32_t serial, const char **why)
 {
 	int length;
 
+	psk_clear(psk);
 	*why = "the key can't be looked at: it was revoked, or is in no keyring that the agent has (keyrings in ktlsd.conf)";
 	if (keyring_describe(serial, psk->identity, sizeof(psk->identity)) <= 0)
 		return false;
@@ -33,6 +34,31 @@ static bool wants_sha384(const struct psk *psk)
 	if (sscanf(psk->identity, "NVMe%1u%c%2u ", &version, &kind, &hash) == 3)
 		return hash == 2;
 	return psk->secret_length == 48;
+}
+
+static bool has_hash(const SSL_CIPHER *suite, const char *name)
+{
+	const EVP_MD *hash = SSL_CIPHER_get_handshake_digest(suite);
+
+	return SSL_CIPHER_get_protocol_id(suite) >> 8 == 0x13 && hash && EVP_MD_is_a(hash, name);
+}
+
+/* A server that settles the suite first would else choose one with which the key is of no use. */
+bool psk_limit_suites(SSL *ssl, const struct psk *psk)
+{
+	STACK_OF(SSL_CIPHER) *suites = SSL_get_ciphers(ssl);
+	char names[256] = "";
+	size_t length = 0;
+	int i;
+
+	for (i = 0; i < sk_SSL_CIPHER_num(suites) && length < sizeof(names); i++) {
+		const SSL_CIPHER *suite = sk_SSL_CIPHER_value(suites, i);
+
+		if (has_hash(suite, wants_sha384(psk) ? "SHA2-384" : "SHA2-256"))
+			length += snprintf(names + length, sizeof(names) - length, "%s%s", length ? ":" : "",
+					   SSL_CIPHER_get_name(suite));
+	}
+	return length > 0 && length < sizeof(names) && SSL_set_ciphersuites(ssl, names) == 1;
 }
 
 SSL_SESSION *psk_session(SSL *ssl, const struct psk *psk)

@@ -23,6 +23,9 @@ bool psk_read(struct psk *psk, int32_t serial, const char **why);
 /* As OpenSSL takes it; the hash is what an NVMe/TCP identity says, else what goes with the secret's length. NULL: no memory. */
 SSL_SESSION *psk_session(SSL *ssl, const struct psk *psk);
 
+/* Offers only suites with the key's hash. False: there are none. */
+bool psk_limit_suites(SSL *ssl, const struct psk *psk);
+
 /* Wipes it. */
 void psk_clear(struct psk *psk);
 
