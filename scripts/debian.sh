@@ -34,20 +34,35 @@ debian_mirror() {
 	}
 }
 
-# fetch_package SUITE PACKAGE: downloads the package's newest version in SUITE into the current directory, whatever
-# suites this machine itself uses. Sid's index may be older than it admits to on a mirror that is not kept fresh.
+# fetch_package SUITE PACKAGE...: downloads the packages' newest versions in SUITE into the current directory, whatever
+# suites this machine itself uses.
 fetch_package() {
+	fetch_suite=$1
+	shift
+	from_suite "$fetch_suite" /dev/null update && from_suite "$fetch_suite" /dev/null download "$@"
+}
+
+# fetch_missing SUITE TREE PACKAGE...: downloads what has to be installed in the Debian machine at TREE for the packages, into
+# apt-SUITE/archives.
+fetch_missing() {
+	fetch_suite=$1
+	fetch_status=$2/var/lib/dpkg/status
+	shift 2
+	from_suite "$fetch_suite" "$fetch_status" update &&
+		from_suite "$fetch_suite" "$fetch_status" -y --no-install-recommends --download-only install "$@"
+}
+
+# from_suite SUITE STATUS ARGUMENT...: apt-get that knows SUITE and dpkg's file STATUS and nothing else. Sid's index may be
+# older than it admits to on a mirror that is not kept fresh.
+from_suite() {
+	fetch_suite=$1 fetch_status=$2 fetch_dir=$PWD/apt-$1
+	shift 2
 	fetch_options=check-valid-until=yes
-	[ "$1" != sid ] || fetch_options=check-valid-until=no
-	mkdir -p "apt-$1/lists/partial"
-	: >"apt-$1/status"
+	[ "$fetch_suite" != sid ] || fetch_options=check-valid-until=no
+	mkdir -p "$fetch_dir/lists/partial" "$fetch_dir/archives/partial"
 	printf 'deb [%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-		"$fetch_options" "$(debian_mirror)" "$1" >"apt-$1/sources.list"
-	for fetch_action in update "download $2"; do
-		# shellcheck disable=SC2086 # an action may have an argument
-		apt-get -q -o APT::Sandbox::User=root \
-			-o Dir::Etc::sourcelist="$PWD/apt-$1/sources.list" -o Dir::Etc::sourceparts=- \
-			-o Dir::State="$PWD/apt-$1" -o Dir::State::status="$PWD/apt-$1/status" \
-			-o Dir::Cache="$PWD/apt-$1" $fetch_action || return
-	done
+		"$fetch_options" "$(debian_mirror)" "$fetch_suite" >"$fetch_dir/sources.list"
+	apt-get -q -o APT::Sandbox::User=root \
+		-o Dir::Etc::sourcelist="$fetch_dir/sources.list" -o Dir::Etc::sourceparts=- \
+		-o Dir::State="$fetch_dir" -o Dir::State::status="$fetch_status" -o Dir::Cache="$fetch_dir" "$@"
 }
