@@ -185,7 +185,7 @@ install: all
 	install -m 644 dist/modules-load.conf $D$(PREFIX)/lib/modules-load.d/ktlsd.conf
 	install -m 644 dist/sysusers.conf $D$(PREFIX)/lib/sysusers.d/ktlsd.conf
 	install -m 644 README.md docs/*.md $D$(DOCDIR)
-	install -m 644 dist/ktlsd.conf userspace/examples/*.[ch] $D$(DOCDIR)/examples
+	install -m 644 dist/ktlsd.conf dist/ktlsd-kernel.conf userspace/examples/*.[ch] $D$(DOCDIR)/examples
 
 # In build/deb; made in the Debian 13 tree, for Debian 13.
 deb:

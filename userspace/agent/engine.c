@@ -581,7 +581,7 @@ void engine_describe(struct engine *engine, unsigned int want, struct outcome *o
 	outcome->version = SSL_version(ssl);
 	outcome->cipher = SSL_CIPHER_get_protocol_id(cipher);
 	outcome->group = group_id(ssl);
-	if (SSL_session_reused(ssl))
+	if (SSL_session_reused(ssl) && !engine->psk)
 		outcome->flags |= KTLSD_RESULT_RESUMED;
 	if (fragment >= TLSEXT_max_fragment_length_512 && fragment <= TLSEXT_max_fragment_length_4096)
 		outcome->max_fragment = 256u << fragment;
