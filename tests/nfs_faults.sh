@@ -183,7 +183,7 @@ says "without CAP_NET_ADMIN it says what to do" "AmbientCapabilities=CAP_NET_ADM
 chmod 711 "$dir"
 chmod -R o+rX "$dir/pki" "$dir/client" && chmod o+r "$dir/pki/client.key" && chmod o+w "$dir/client"
 sed -i 's/^ca = /readable_key = accept\n&/' "$dir/client/ktlsd.conf"
-in_background "$dir/client/agent.log" $in setpriv --reuid nobody --regid nogroup --clear-groups \
+in_background "$dir/client/agent.log" $in setpriv --no-new-privs --reuid nobody --regid nogroup --clear-groups \
 	--inh-caps +net_admin --ambient-caps +net_admin ktlsd --config "$dir/client/ktlsd.conf"
 agent_client=$!
 check "as an ordinary user with that capability" wait_for 10 $in ktlsctl status
