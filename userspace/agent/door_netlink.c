@@ -43,7 +43,8 @@ static struct {
 	bool draining, lost;
 	_Atomic unsigned int open;
 	struct kernel_handshakes running, answers; /* the first of the answers is being sent */
-	struct kernel_request request;
+	struct kernel_answer said;		   /* on its way; the handshake may be gone by then */
+	struct kernel_request request;		   /* received last */
 	struct msghdr message;
 	struct iovec part;
 	union {
@@ -165,12 +166,12 @@ static uint32_t status_of(int error)
 
 static void send_answer(void)
 {
-	struct kernel_handshake *first = TAILQ_FIRST(&door.answers);
 	struct io_uring_sqe *sqe;
 
+	door.said = TAILQ_FIRST(&door.answers)->answer;
 	ring_reserve(&door.worker->ring);
 	sqe = io_uring_get_sqe(&door.worker->ring);
-	io_uring_prep_send(sqe, door.fd, &first->answer, sizeof(first->answer), MSG_NOSIGNAL);
+	io_uring_prep_send(sqe, door.fd, &door.said, sizeof(door.said), MSG_NOSIGNAL);
 	ring_last(sqe, ring_tag(&door.completion, OP_SEND));
 }
 
