@@ -154,14 +154,13 @@ static void list(struct setting_list *list, const char *words)
 	char *copy = strdup(words), *rest = copy, *word;
 
 	TAILQ_INIT(list);
-	while ((word = strsep(&rest, " "))) {
+	while (*words && (word = strsep(&rest, " "))) {
 		struct setting *setting = calloc(1, sizeof(*setting));
 
 		must(setting);
 		setting->text = strdup(word);
 		setting->line = 1;
-		if (*word)
-			TAILQ_INSERT_TAIL(list, setting, next);
+		TAILQ_INSERT_TAIL(list, setting, next);
 	}
 	free(copy);
 }
