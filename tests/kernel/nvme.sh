@@ -1,0 +1,172 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# NVMe over TCP with TLS 1.3 and pre-shared keys: a file system on a disk that comes over the network, and who gets none.
+# shellcheck disable=SC2086,SC2154,SC2317 # commands with their options; set elsewhere; called by name
+# shellcheck source=tests/kernel/kernel_lib.sh
+. "$(dirname "$0")/kernel_lib.sh"
+
+megabytes=${KTLSD_MEGABYTES:-32}
+port=4420 subsystem=nqn.2014-08.org.nvmexpress:ktlsd-test hostid=11111111-2222-3333-4444-555555555555
+host=nqn.2014-08.org.nvmexpress:uuid:$hostid
+nvmet=/sys/kernel/config/nvmet mountpoint=$dir/mnt
+strange=ktlsd-strange # a keyring that only the client looks into
+trap 'nvme_end; kill_all; rm -rf "$dir"' EXIT
+
+ktlsd_server() {
+	printf 'keyrings = .nvme\n[service nvme]\nrole = server\nkernel = psk\n'
+}
+
+ktlsd_client() {
+	printf 'keyrings = .nvme, %s\n[service nvme]\nrole = client\nkernel = psk\n' $strange
+}
+
+tlshd_server() {
+	printf '[authenticate]\nkeyrings=.nvme\n'
+}
+
+tlshd_client() {
+	printf '[authenticate]\nkeyrings=.nvme;%s\n' $strange
+}
+
+# ---- target ----
+
+# make_target: a file as the only disk of the server; TLS or nothing.
+make_target() {
+	mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config || skip_all "no configfs"
+	truncate -s $((megabytes * 2 + 32))M "$dir/disk"
+	{
+		mkdir "$nvmet/hosts/$host" "$nvmet/subsystems/$subsystem" "$nvmet/subsystems/$subsystem/namespaces/1" "$nvmet/ports/1" &&
+			ln -s "$nvmet/hosts/$host" "$nvmet/subsystems/$subsystem/allowed_hosts/" &&
+			set_up "subsystems/$subsystem/namespaces/1" device_path="$dir/disk" buffered_io=1 enable=1 &&
+			set_up ports/1 addr_adrfam=ipv4 addr_trtype=tcp addr_traddr=$server addr_trsvcid=$port addr_tsas=tls1.3 addr_treq=required &&
+			on server && $in ln -s "$nvmet/subsystems/$subsystem" "$nvmet/ports/1/subsystems/"
+	} >"$dir/check" 2>&1 || bail_out "nvmet: $(cat "$dir/check")"
+}
+
+# set_up WHAT NAME=VALUE...
+set_up() {
+	set_up_what=$nvmet/$1
+	shift
+	for assignment; do
+		echo "${assignment#*=}" >"$set_up_what/${assignment%%=*}" || return
+	done
+}
+
+nvme_end() {
+	{
+		umount "$mountpoint"
+		disconnect
+		rm "$nvmet/ports/1/subsystems/$subsystem" "$nvmet/subsystems/$subsystem/allowed_hosts/$host"
+		rmdir "$nvmet/ports/1" "$nvmet/subsystems/$subsystem/namespaces/1" "$nvmet/subsystems/$subsystem" "$nvmet/hosts/$host"
+		for key in $keys; do
+			keyctl unlink "$key" %:.nvme
+		done
+		keyctl unlink %:$strange @u
+	} >/dev/null 2>&1
+}
+
+# ---- keys ----
+
+# make_key KEYRING SECRET HASH IDENTITY: HASH is 1 (SHA-256) or 2 (SHA-384); with IDENTITY 0 the key's name does not depend on
+# the secret. $key is its number.
+keys=''
+make_key() {
+	nvme gen-tls-key --keyring="$1" --secret="$2" --hmac="$3" --identity="$4" --subsysnqn=$subsystem --hostnqn=$host --insert \
+		>"$dir/check" 2>&1 || bail_out "no key: $(cat "$dir/check")"
+	key=$((0x$(sed -n 's/^Inserted TLS key //p' "$dir/check")))
+	keys="$keys $key"
+}
+
+make_keys() {
+	for secret in ours theirs; do
+		eval "$secret=$(openssl rand -hex 32)"
+	done
+	make_key .nvme $ours 1 1 && sha256=$key
+	make_key .nvme "$(openssl rand -hex 48)" 2 1 && sha384=$key
+	make_key .nvme $ours 1 0
+	make_key $strange $ours 1 1 && same=$key
+	make_key $strange $theirs 1 1 && unknown=$key
+	make_key $strange $theirs 1 0 && wrong=$key
+}
+
+# ---- host ----
+
+connect() { # OPTION...
+	on client
+	timeout 60 $in nvme connect -t tcp -a $server -s $port -n $subsystem --hostnqn=$host --hostid=$hostid -i 1 --ctrl-loss-tmo=0 "$@"
+}
+
+disconnect() {
+	on client
+	$in nvme disconnect -n $subsystem
+}
+
+connects() {
+	connect "$@" && disconnect
+}
+
+# disk: $disk is its device.
+disk() {
+	candidate=$(grep -lx $subsystem /sys/class/nvme-subsystem/*/subsysnqn) &&
+		disk=/dev/$(basename "${candidate%/*}"/nvme*n*) && [ -b "$disk" ]
+}
+
+digest() {
+	sha256sum "$mountpoint/file" | cut -d ' ' -f 1
+}
+
+# carries OPTION...: a file system is made and a file written; by another connection the file is the same.
+carries() {
+	connect "$@" && wait_for 5 disk && mkfs.ext4 -q -F "$disk" && mount "$disk" "$mountpoint" &&
+		dd if=/dev/urandom of="$mountpoint/file" bs=1M count=$megabytes conv=fsync && written=$(digest) &&
+		umount "$mountpoint" && disconnect && connect "$@" && wait_for 5 disk && mount "$disk" "$mountpoint" &&
+		[ "$(digest)" = "$written" ] && umount "$mountpoint" && disconnect
+}
+
+# encrypted MACHINE: how many connections its kernel has encrypted.
+encrypted() {
+	on "$1"
+	$in sed -n 's/^TlsTxSw[[:space:]]*//p' /proc/self/net/tls_stat
+}
+
+# refuses NAME OPTION...: by itself and soon.
+refuses() {
+	refuses_name=$1 refuses_began=$(date +%s)
+	shift
+	refused "$refuses_name" connect "$@"
+	check "... and soon" [ $(($(date +%s) - refuses_began)) -lt 10 ] # what the kernel gives a handshake
+	disconnect >/dev/null 2>&1
+}
+
+# with SERVER:CLIENT: the whole test with these agents.
+with() {
+	start_agents "$1"
+	before_server=$(encrypted server) before_client=$(encrypted client)
+	check "$1: a file system and $megabytes MB in it go there and back" carries --tls --tls-key=$sha256
+	check "$1: ... encrypted by the server's kernel" [ "$(encrypted server)" -ge $((before_server + 4)) ]
+	check "$1: ... and the client's" [ "$(encrypted client)" -ge $((before_client + 4)) ]
+	check "$1: a key for SHA-384" connects --tls --tls-key=$sha384
+	check "$1: the kernel chooses a key" connects --tls
+	check "$1: a key from another keyring" connects --tls --keyring=$strange --tls-key=$same
+	refuses "$1: without TLS" --nr-io-queues=1
+	refuses "$1: a key that the server does not have" --tls --keyring=$strange --tls-key=$unknown
+	refuses "$1: a key that is another one under its name" --tls --keyring=$strange --tls-key=$wrong
+	check "$1: after all that, a connection" connects --tls --tls-key=$sha256
+	stop_agents
+}
+
+make_machines nvmet-tcp nvme-tcp
+keyctl show %:.nvme >/dev/null 2>&1 || skip_all "the NVMe of this kernel knows no TLS"
+ring=$(keyctl newring $strange @u) || bail_out "no keyring"
+keyctl setperm "$ring" 0x3f3f0000 # whoever is root may use it
+make_keys
+make_target
+mkdir "$mountpoint"
+on client
+refused "without an agent there is no connection" connect --tls
+disconnect >/dev/null 2>&1
+for agents in $KTLSD_AGENTS; do
+	with "$agents"
+done
+agent=''
+finish
