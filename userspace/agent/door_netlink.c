@@ -180,6 +180,7 @@ static void forget(struct kernel_handshake *kernel)
 	if (kernel->socket >= 0)
 		close(kernel->socket);
 	psk_clear(&kernel->psk);
+	free(kernel->handshake.engine.output);
 	free(kernel);
 	door.open--;
 }
