@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 server=192.0.2.1 client=192.0.2.2
-: "${KTLSD_AGENTS:=tlshd:tlshd}"
+: "${KTLSD_AGENTS:=ktlsd:ktlsd ktlsd:tlshd tlshd:ktlsd}"
 
 # on MACHINE: $in is what a command begins with that runs there.
 on() {

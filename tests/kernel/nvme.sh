@@ -145,8 +145,16 @@ with() {
 	check "$1: a file system and $megabytes MB in it go there and back" carries --tls --tls-key=$sha256
 	check "$1: ... encrypted by the server's kernel" [ "$(encrypted server)" -ge $((before_server + 4)) ]
 	check "$1: ... and the client's" [ "$(encrypted client)" -ge $((before_client + 4)) ]
-	check "$1: a key for SHA-384" connects --tls --tls-key=$sha384
-	check "$1: the kernel chooses a key" connects --tls
+	case $1 in
+	ktlsd:tlshd | tlshd:ktlsd) # tlshd 1.0.0 takes SHA-256 for every key; the kernel prefers those for SHA-384
+		skip "$1: a key for SHA-384" "Debian's tlshd has no other hash than SHA-256"
+		skip "$1: the kernel chooses a key" "it chooses that one"
+		;;
+	*)
+		check "$1: a key for SHA-384" connects --tls --tls-key=$sha384
+		check "$1: the kernel chooses a key" connects --tls
+		;;
+	esac
 	check "$1: a key from another keyring" connects --tls --keyring=$strange --tls-key=$same
 	refuses "$1: without TLS" --nr-io-queues=1
 	refuses "$1: a key that the server does not have" --tls --keyring=$strange --tls-key=$unknown
