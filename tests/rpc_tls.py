@@ -44,6 +44,7 @@ def send_message(connection, message):
 
 def ask(address):
     connection = socket.create_connection((address, 2049), timeout=20)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     send_message(connection, struct.pack(">IIIIIIIIII", 1, 0, 2, NFS, 4, 0, AUTH_TLS, 0, AUTH_NONE, 0))
     if b"STARTTLS" not in receive_message(connection):
         raise ConnectionError("no TLS there")
