@@ -81,7 +81,7 @@ static bool shake(struct engine *engine, SSL *peer)
 		length = 0;
 		if (engine->output_length)
 			must(BIO_write(to_peer, engine->output, (int)engine->output_length) > 0);
-		engine_output_sent(engine);
+		engine->output_length = 0;
 		SSL_do_handshake(peer);
 		got = BIO_read(from_peer, input, sizeof(input));
 		length = got > 0 ? got : 0;
