@@ -117,7 +117,7 @@ tests: all
 IN_TREE = scripts/vm --kernel host --
 export NATIVE
 
-.PHONY: vm-build demo check check-kernel bench soak fuzz lint module install deb clean help
+.PHONY: vm-build demo check check-kernel check-all bench soak fuzz lint module install deb clean help
 
 vm-build:
 	$(IN_TREE) $(MAKE) O=build/vm -j2
@@ -130,6 +130,9 @@ check:
 
 check-kernel:
 	@scripts/check-kernel
+
+check-all:
+	@scripts/check-all
 
 bench: $(if $(filter 1,$(NATIVE)),all)
 	@scripts/bench $(if $(filter 1,$(NATIVE)),$(O))
@@ -204,11 +207,12 @@ help:
 	@echo "make               build what this machine's libraries allow, into $(O)/"
 	@echo "make demo          install what is missing, then a 100 MB file over kTLS, explained"
 	@echo "make check         install what is missing, then all tests, on two kernels (NATIVE=1: on this machine's own)"
+	@echo "make check-kernel  NFS and NVMe over TLS on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
+	@echo "make check-all     both, and one line that counts them"
 	@echo "make bench         figures side by side with nginx and OpenSSL alone, into build/bench/"
 	@echo "make soak          a long run (SOAK_SECONDS=3600)"
 	@echo "make fuzz          the parsers and the engine on random input (FUZZ_SECONDS=60 for each)"
 	@echo "make lint          clang-format, clang-tidy, cppcheck, shellcheck"
 	@echo "make install       PREFIX, DESTDIR, SYSCONFDIR, UNITDIR are honoured"
 	@echo "make deb           a Debian package in build/"
-	@echo "make check-kernel  NVMe over TLS on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
 	@echo "make module        for the part that is a kernel module"
