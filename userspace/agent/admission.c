@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -152,6 +153,21 @@ bool admission_closes_at_once(int fd)
 	socklen_t length = sizeof(linger);
 
 	return admission_is_tcp(fd) && getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length) == 0 && !linger.l_onoff;
+}
+
+const char *admission_address(const struct sockaddr_storage *peer, char text[static INET6_ADDRSTRLEN])
+{
+	const struct in6_addr *v6 = &((const struct sockaddr_in6 *)peer)->sin6_addr;
+	const void *address = v6;
+	int family = peer->ss_family;
+
+	if (family == AF_INET)
+		address = &((const struct sockaddr_in *)peer)->sin_addr;
+	else if (IN6_IS_ADDR_V4MAPPED(v6)) {
+		address = &v6->s6_addr[12];
+		family = AF_INET;
+	}
+	return inet_ntop(family, address, text, INET6_ADDRSTRLEN) ? text : "?";
 }
 
 static bool take(_Atomic unsigned int *counter, unsigned int limit)

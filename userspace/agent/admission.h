@@ -6,6 +6,7 @@
 #ifndef AGENT_ADMISSION_H
 #define AGENT_ADMISSION_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -33,6 +34,9 @@ struct admission { /* what one handshake holds */
 int admission_inspect(int fd, struct sockaddr_storage *peer, const char **why);
 
 bool admission_is_tcp(int fd);
+
+/* As a person writes it; of IPv4 in IPv6 the former. */
+const char *admission_address(const struct sockaddr_storage *peer, char text[static INET6_ADDRSTRLEN]);
 
 /*
  * Whether close() returns without waiting for anybody: a TCP socket that does not linger. A file of a FUSE server that does

@@ -4,7 +4,6 @@
  * carry no caller, so services have to be meant for them (kernel = ... in ktlsd.conf). One worker takes them in; whichever is least
  * busy runs them.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/handshake.h>
@@ -17,11 +16,13 @@
 #include <ktlsd/protocol.h>
 
 #include "admission.h"
+#include "cipher.h"
 #include "doors.h"
 #include "kernel/family.h"
 #include "kernel/keyring.h"
 #include "kernel/supervisor.h"
 #include "log.h"
+#include "x509/explain.h"
 
 enum operation { OP_RECEIVE, OP_SEND };
 
@@ -198,10 +199,25 @@ static void enqueue(struct kernel_handshake *kernel, int error)
 		send_answer();
 }
 
+/* A failure has its line already. */
+static void log_success(const struct kernel_handshake *kernel)
+{
+	const struct handshake *hs = &kernel->handshake;
+	const char *peer = kernel->psk.serial ? kernel->psk.identity : "without a certificate";
+	char subject[EXPLAIN_NAME];
+
+	if (hs->outcome.peer)
+		peer = subject_of(hs->outcome.peer, subject);
+	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: done, %s, peer %s", hs->connection_id, kernel->answer.id,
+		 cipher_suite_find(hs->outcome.cipher)->name, peer);
+}
+
 static void answer(struct handshake *hs)
 {
 	struct kernel_handshake *kernel = (struct kernel_handshake *)hs;
 
+	if (!hs->error)
+		log_success(kernel);
 	if (!hs->error)
 		kernel->answer.peer_id = kernel->psk.serial;
 	if (!hs->error && hs->outcome.flags & KTLSD_RESULT_VERIFIED)
@@ -215,10 +231,11 @@ static void answer(struct handshake *hs)
 static void refuse(struct kernel_handshake *kernel, const struct kernel_request *request, int error, const char *why)
 {
 	struct handshake *hs = &kernel->handshake;
+	char address[INET6_ADDRSTRLEN];
 
-	log_limited(LOG_NOTICE, "%016lx: the kernel's request %lu (%s, %s%s%s) is refused: %s", hs->connection_id,
-		    request->id, role_name(request->role), mode_name(request->mode), *request->peer_name ? ", " : "",
-		    request->peer_name, why);
+	log_limited(LOG_NOTICE, "%016lx: the kernel's request %lu (%s, %s, peer %s%s%s) is refused: %s",
+		    hs->connection_id, request->id, role_name(request->role), mode_name(request->mode),
+		    admission_address(&hs->peer, address), *request->peer_name ? ", " : "", request->peer_name, why);
 	stats_add(&door.worker->stats.failed, 1);
 	stats_add(&door.worker->stats.by_error[error], 1);
 	shutdown(hs->fd, SHUT_RDWR);
@@ -228,17 +245,12 @@ static void refuse(struct kernel_handshake *kernel, const struct kernel_request 
 
 static void name_peer(struct handshake *hs, const struct kernel_request *request)
 {
-	const struct sockaddr_in *v4 = (const void *)&hs->peer;
-	const struct sockaddr_in6 *v6 = (const void *)&hs->peer;
-
 	if (request->role != KTLSD_CLIENT)
 		return;
 	if (*request->peer_name)
 		memcpy(hs->server_name, request->peer_name, strnlen(request->peer_name, sizeof(hs->server_name) - 1));
 	else /* who gave an address means it: no name is looked up */
-		inet_ntop(hs->peer.ss_family,
-			  hs->peer.ss_family == AF_INET ? (const void *)&v4->sin_addr : &v6->sin6_addr, hs->server_name,
-			  sizeof(hs->server_name));
+		admission_address(&hs->peer, hs->server_name);
 }
 
 static struct kernel_handshake *new_handshake(const struct kernel_request *request, int fd)
@@ -264,6 +276,7 @@ static void take_request(const struct kernel_request *request, int fd)
 {
 	struct kernel_handshake *kernel = new_handshake(request, fd);
 	struct handshake *hs = &kernel->handshake;
+	char address[INET6_ADDRSTRLEN];
 	const char *why;
 	int error = admit(kernel, request, &why);
 
@@ -276,9 +289,9 @@ static void take_request(const struct kernel_request *request, int fd)
 	hs->timeout_ms = hs->service->timeout_ms;
 	if (request->timeout_ms < hs->timeout_ms)
 		hs->timeout_ms = request->timeout_ms;
-	log_line(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s%s%s", hs->connection_id, request->id,
-		 role_name(hs->role), mode_name(request->mode), hs->service->name, *hs->server_name ? ", " : "",
-		 hs->server_name);
+	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s, peer %s%s%s", hs->connection_id,
+		 request->id, role_name(hs->role), mode_name(request->mode), hs->service->name,
+		 admission_address(&hs->peer, address), *hs->server_name ? ", " : "", hs->server_name);
 	TAILQ_INSERT_TAIL(&door.running, kernel, next);
 	handshake_begin(hs);
 }
@@ -293,7 +306,10 @@ static void miss_request(const struct kernel_request *request)
 
 /* ---- the end of the supervisor ---- */
 
-/* Nobody else can tell the kernel now. Reporting takes no privilege, only the socket. */
+/*
+ * Nobody else can tell the kernel now. An agent that runs as root has the capability that it takes; of another one the kernel
+ * hears nothing, and gives up when its own time is over. The peer sees the end in both cases.
+ */
 static void answer_ourselves(struct family *family, struct kernel_handshakes *list)
 {
 	struct kernel_handshake *kernel;

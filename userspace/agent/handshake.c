@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <openssl/crypto.h>
@@ -375,14 +374,10 @@ static void succeed(struct handshake *hs)
 
 static void die(struct handshake *hs)
 {
-	char address[INET6_ADDRSTRLEN] = "?";
-	const struct sockaddr_in *v4 = (const void *)&hs->peer;
-	const struct sockaddr_in6 *v6 = (const void *)&hs->peer;
+	char address[INET6_ADDRSTRLEN];
 
-	inet_ntop(hs->peer.ss_family, v4->sin_family == AF_INET ? (const void *)&v4->sin_addr : &v6->sin6_addr, address,
-		  sizeof(address));
-	log_limited(LOG_NOTICE, "%016lx: service %s, peer %s: %s (%s)", hs->connection_id, hs->service->name, address,
-		    hs->engine.why, strerrorname_np(hs->error));
+	log_limited(LOG_NOTICE, "%016lx: service %s, peer %s: %s (%s)", hs->connection_id, hs->service->name,
+		    admission_address(&hs->peer, address), hs->engine.why, strerrorname_np(hs->error));
 	if (!hs->refused)
 		shutdown(hs->fd, SHUT_RDWR);
 	finish(hs);

@@ -57,6 +57,17 @@ static bool is_for_programs(const struct service_settings *service)
 	return service->allow_everyone || !TAILQ_EMPTY(&service->allow_users) || !TAILQ_EMPTY(&service->allow_groups);
 }
 
+static bool is_for_anonymous(const struct service_settings *service)
+{
+	const struct setting *kind;
+
+	TAILQ_FOREACH(kind, &service->kernel, next) {
+		if (strcmp(kind->text, "anonymous") == 0)
+			return true;
+	}
+	return false;
+}
+
 static void check_kernel(const struct service_settings *service, struct complaints *complaints)
 {
 	const struct setting *peers = TAILQ_FIRST(&service->kernel_peers),
@@ -71,6 +82,11 @@ static void check_kernel(const struct service_settings *service, struct complain
 		complain(
 			complaints, peers->line,
 			"service \"%s\": kernel_peers are names that clients connect to; expected kernel_networks in server services",
+			service->name);
+	if (service->role == KTLSD_SERVER && is_for_anonymous(service))
+		complain(
+			complaints, TAILQ_FIRST(&service->kernel)->line,
+			"service \"%s\": the kernel's servers ask for x509 or psk; expected one of these instead of anonymous",
 			service->name);
 	if (!TAILQ_EMPTY(&service->kernel) && is_for_programs(service))
 		complain(complaints, service->line,

@@ -26,6 +26,7 @@
 #define RETRY_MS 500	/* for what could not be taken or passed on */
 #define FAILURES_MAX 16 /* in a row, of taking requests */
 #define RIVAL_MS 1000	/* how long one who is about to end may take: the supervisor of an agent that was killed */
+#define RIVAL_LOOK_MS 5000
 #define START_MS 5000
 
 struct pending { /* a request that the kernel waits for */
@@ -174,7 +175,7 @@ static void take_keys(struct pending *taken)
 		keyring_link_named(*name);
 }
 
-static void take_request(const struct kernel_request *request, int fd)
+static struct pending *take_request(const struct kernel_request *request, int fd)
 {
 	struct pending *taken = calloc(1, sizeof(*taken));
 
@@ -188,28 +189,47 @@ static void take_request(const struct kernel_request *request, int fd)
 	taken->deadline = clock_ms() + taken->request.timeout_ms + GRACE_MS;
 	take_keys(taken);
 	TAILQ_INSERT_TAIL(&pending, taken, next);
+	return taken;
+}
+
+/* Requests that are gone when we look were canceled, or another agent has joined after us and takes some. */
+static void look_for_rival(void)
+{
+	static int64_t looked;
+	char name[REGISTERED_NAME];
+	pid_t rival;
+
+	if (clock_ms() - looked < RIVAL_LOOK_MS)
+		return;
+	looked = clock_ms();
+	rival = registered((unsigned int)family.group, getpid(), name);
+	if (rival)
+		log_line(LOG_ERR,
+			 "process %d (%s) takes the kernel's requests, too, and the two race for them; stop one of them",
+			 rival, name);
 }
 
 static void take_requests(void)
 {
 	struct kernel_request request;
 	unsigned int failures = 0;
+	bool gone = true;
 	int fd, error;
 
 	family_settle(&family);
 	while (failures < FAILURES_MAX && (error = family_accept(&family, &request, &fd)) != -EAGAIN) {
+		struct pending *taken = fd >= 0 ? take_request(&request, fd) : NULL;
+
+		gone = false;
 		failures = error ? failures + 1 : 0;
-		if (error == 0) {
-			take_request(&request, fd);
-			continue;
-		}
-		log_limited(LOG_ERR, "a request of the kernel's can't be taken: %s", strerror(-error));
-		if (fd < 0)
-			continue;
-		family_done(&family, fd, EIO, 0);
-		close(fd);
+		if (error)
+			log_limited(LOG_ERR, "a request of the kernel's can't be taken: %s", strerror(-error));
+		if (error && taken)
+			fail(taken, EIO);
 	}
 	retry = failures > 0;
+	if (gone)
+		look_for_rival();
 }
 
 static int patience(void)
