@@ -51,7 +51,7 @@ check "tls: a file goes there and back" carries tls
 check "mtls: a file goes there and back" carries mtls
 check "the kernels encrypted it" [ "$(tls_connections)" -ge $((before + 4)) ]
 check "the client showed no certificate for tls" log_of client "client, anonymous, service nfs"
-check "the agent says whom it meant" log_of client "client, x509, service nfs, $server"
+check "the agent says whom it meant" log_of client "client, x509, service nfs, peer $server"
 export_nfs none
 check "the server leaves it to the client" mounts none
 export_nfs mtls

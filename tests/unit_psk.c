@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <keyutils.h>
+#include <unistd.h>
 #include <openssl/ssl.h>
 
 #include <ktlsd/protocol.h>
@@ -109,6 +110,7 @@ static bool meet(bool server, struct psk *ours, SSL_CTX *peers, char *why)
 	good = shake(&engine, peer) && engine_export_secrets(&engine) && SSL_session_reused(peer);
 	strcpy(why, engine.why);
 	engine_stop(&engine);
+	free(engine.output);
 	SSL_free(peer);
 	SSL_CTX_free(context);
 	return good;
@@ -221,6 +223,53 @@ static void test_reading(void)
 	check(!psk_read(&psk, key, &why) && psk.serial == 0, "a revoked key is not");
 }
 
+/* ---- keyrings by name ---- */
+
+/* For everybody to use, and not in our session. */
+static key_serial_t give_away(key_serial_t key, uid_t owner)
+{
+	must(keyctl_setperm(key, 0x3f3f3f3f) == 0 && keyctl_link(key, KEY_SPEC_USER_KEYRING) == 0);
+	must(keyctl_chown(key, owner, -1) == 0 && keyctl_unlink(key, KEY_SPEC_SESSION_KEYRING) == 0);
+	return key;
+}
+
+/* In it a key of the same name. */
+static key_serial_t make_keyring(const char *name, uid_t owner)
+{
+	key_serial_t keyring = add_key("keyring", name, NULL, 0, KEY_SPEC_SESSION_KEYRING);
+
+	must(keyring != -1 && add_key("user", name, "x", 1, keyring) != -1);
+	return give_away(keyring, owner);
+}
+
+static bool links(const char *name)
+{
+	keyring_link_named(name);
+	return keyctl_search(KEY_SPEC_SESSION_KEYRING, "user", name, 0) != -1;
+}
+
+static void test_named(void)
+{
+	char long_name[2000] = "";
+	key_serial_t ours, others, long_key;
+
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_key = add_key("user", long_name, "x", 1, KEY_SPEC_SESSION_KEYRING);
+	if (long_key == -1 || geteuid() != 0) {
+		printf("ok %u keyrings by name # SKIP no keyrings here, or not root: %s\n", ++checked, strerror(errno));
+		return;
+	}
+	give_away(long_key, 0);
+	others = make_keyring("ktlsd-unit-others", 65534);
+	ours = make_keyring("ktlsd-unit-ours", 0);
+	check(links("ktlsd-unit-ours"), "a keyring by its name, among keys with long ones");
+	check(!links("ktlsd-unit-others"), "not one that another user has made");
+	check(!links("ktlsd-unit"), "not one that only begins so");
+	keyctl_unlink(ours, KEY_SPEC_USER_KEYRING);
+	keyctl_unlink(others, KEY_SPEC_USER_KEYRING);
+	keyctl_unlink(long_key, KEY_SPEC_USER_KEYRING);
+}
+
 int main(void)
 {
 	cipher_suites_assume();
@@ -228,5 +277,6 @@ int main(void)
 	test_client();
 	test_server();
 	test_reading();
+	test_named();
 	return finish();
 }

@@ -103,7 +103,7 @@ static const struct {
 	{SERVER "kernel = x509\nkernel_peers = a.example\n",
 	 ":6: service \"s\": kernel_peers are names that clients connect to; expected kernel_networks in server services\n"},
 	{SERVER "kernel = x509, anonymous\n",
-	 ":6: service \"s\": the kernel's servers ask for x509 or psk; expected one of these instead of anonymous\n"},
+	 ":5: service \"s\": the kernel's servers ask for x509 or psk; expected one of these instead of anonymous\n"},
 	{CLIENT "kernel = x509\nmin_version = 1.2\n",
 	 ":1: service \"c\": the kernel's consumers know TLS 1.3 alone; expected min_version = 1.3\n"},
 	{CLIENT "kernel = x509\nallow_everyone = yes\n",

@@ -5,7 +5,6 @@
  * busy runs them.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/handshake.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,18 +17,19 @@
 #include "admission.h"
 #include "cipher.h"
 #include "doors.h"
-#include "kernel/family.h"
 #include "kernel/keyring.h"
+#include "kernel/request.h"
 #include "kernel/supervisor.h"
 #include "log.h"
 #include "x509/explain.h"
+
+#define KERNEL_USER ((uid_t)-1) /* nobody: the kernel's requests share a limit of their own */
 
 enum operation { OP_RECEIVE, OP_SEND };
 
 struct kernel_handshake {
 	struct handshake handshake; /* first */
 	TAILQ_ENTRY(kernel_handshake) next;
-	int socket; /* a duplicate, for the case that the supervisor ends first */
 	struct kernel_answer answer;
 	struct psk psk;
 };
@@ -115,7 +115,10 @@ static bool fetch_keys(struct kernel_handshake *kernel, const struct kernel_requ
 	hs->certificate_serial = request->certificate;
 	hs->key_serial = request->private_key;
 	*why = "the kernel names a certificate without a private key, or the other way round";
-	return (hs->certificate_serial == 0) == (hs->key_serial == 0);
+	if ((hs->certificate_serial == 0) != (hs->key_serial == 0))
+		return false;
+	*why = "the kernel asks for a handshake with a certificate of ours, and neither it nor the service has one";
+	return hs->anonymous || hs->certificate_serial || !TAILQ_EMPTY(&hs->service->settings->certificates);
 }
 
 static int admit(struct kernel_handshake *kernel, const struct kernel_request *request, const char **why)
@@ -135,7 +138,8 @@ static int admit(struct kernel_handshake *kernel, const struct kernel_request *r
 		return EACCES;
 	if (!fetch_keys(kernel, request, why))
 		return ENOKEY;
-	return admission_enter(&hs->admission, config->settings, hs->service, admission_user(0), &hs->peer, why);
+	return admission_enter(&hs->admission, config->settings, hs->service, admission_user(KERNEL_USER), &hs->peer,
+			       why);
 }
 
 /* ---- a handshake's ends ---- */
@@ -178,8 +182,6 @@ static void send_answer(void)
 
 static void forget(struct kernel_handshake *kernel)
 {
-	if (kernel->socket >= 0)
-		close(kernel->socket);
 	psk_clear(&kernel->psk);
 	free(kernel->handshake.engine.output);
 	free(kernel);
@@ -208,8 +210,8 @@ static void log_success(const struct kernel_handshake *kernel)
 
 	if (hs->outcome.peer)
 		peer = subject_of(hs->outcome.peer, subject);
-	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: done, %s, peer %s", hs->connection_id, kernel->answer.id,
-		 cipher_suite_find(hs->outcome.cipher)->name, peer);
+	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: done, %s, peer %s", hs->connection_id,
+		    kernel->answer.id, cipher_suite_find(hs->outcome.cipher)->name, peer);
 }
 
 static void answer(struct handshake *hs)
@@ -262,7 +264,6 @@ static struct kernel_handshake *new_handshake(const struct kernel_request *reque
 		log_fatal("out of memory");
 	memset(kernel, 0, sizeof(*kernel));
 	kernel->answer.id = request->id;
-	kernel->socket = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* if there is none, there is none */
 	hs->door = &door_netlink;
 	hs->home = door.worker;
 	hs->fd = fd;
@@ -279,6 +280,7 @@ static void take_request(const struct kernel_request *request, int fd)
 	char address[INET6_ADDRSTRLEN];
 	const char *why;
 	int error = admit(kernel, request, &why);
+	bool named;
 
 	if (error) {
 		refuse(kernel, request, error, why);
@@ -289,9 +291,11 @@ static void take_request(const struct kernel_request *request, int fd)
 	hs->timeout_ms = hs->service->timeout_ms;
 	if (request->timeout_ms < hs->timeout_ms)
 		hs->timeout_ms = request->timeout_ms;
-	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s, peer %s%s%s", hs->connection_id,
-		 request->id, role_name(hs->role), mode_name(request->mode), hs->service->name,
-		 admission_address(&hs->peer, address), *hs->server_name ? ", " : "", hs->server_name);
+	admission_address(&hs->peer, address);
+	named = *hs->server_name && strcmp(hs->server_name, address) != 0;
+	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s, peer %s%s%s%s", hs->connection_id,
+		    request->id, role_name(hs->role), mode_name(request->mode), hs->service->name, address,
+		    named ? " (" : "", named ? hs->server_name : "", named ? ")" : "");
 	TAILQ_INSERT_TAIL(&door.running, kernel, next);
 	handshake_begin(hs);
 }
@@ -307,33 +311,17 @@ static void miss_request(const struct kernel_request *request)
 /* ---- the end of the supervisor ---- */
 
 /*
- * Nobody else can tell the kernel now. An agent that runs as root has the capability that it takes; of another one the kernel
- * hears nothing, and gives up when its own time is over. The peer sees the end in both cases.
+ * Its capability is not ours to give to another: a new start brings both back. Nobody can tell the kernel how handshakes ended
+ * until then, but peers see the end of those that run.
  */
-static void answer_ourselves(struct family *family, struct kernel_handshakes *list)
-{
-	struct kernel_handshake *kernel;
-
-	TAILQ_FOREACH(kernel, list, next) {
-		if (kernel->socket < 0)
-			continue;
-		shutdown(kernel->socket, SHUT_RDWR);
-		family_done(family, kernel->socket, ETIMEDOUT, 0);
-	}
-}
-
-/* Its capability is not ours to give to another: a new start brings both back. */
 static void lose_supervisor(void)
 {
 	struct kernel_handshake *kernel;
-	struct family family = {0};
 
 	door.lost = true;
-	if (family_open(&family)) {
-		answer_ourselves(&family, &door.running);
-		answer_ourselves(&family, &door.answers);
-	}
-	family_close(&family);
+	TAILQ_FOREACH(kernel, &door.running, next)
+		handshake_cancel(&kernel->handshake);
+	worker_request_sweep(door.worker);
 	while ((kernel = TAILQ_FIRST(&door.answers))) {
 		TAILQ_REMOVE(&door.answers, kernel, next);
 		forget(kernel);
@@ -376,14 +364,16 @@ static void receive(void)
 
 static void received(int result)
 {
-	int fd = take_descriptor();
+	bool whole = result == sizeof(door.request);
+	int fd = result > 0 ? take_descriptor() : -1;
 
-	if (result == sizeof(door.request) && fd >= 0)
+	if (fd >= 0 && whole && !door.lost)
 		take_request(&door.request, fd);
-	else if (result == sizeof(door.request))
-		miss_request(&door.request);
-	else if (fd >= 0)
+	else if (fd >= 0) {
+		shutdown(fd, SHUT_RDWR);
 		close(fd);
+	} else if (whole && !door.lost)
+		miss_request(&door.request);
 	receive();
 }
 
@@ -397,18 +387,24 @@ static void sent(void)
 		send_answer();
 }
 
+static bool is_passing(int result)
+{
+	return result == -EINTR || result == -EAGAIN || result == -ENOMEM || result == -ENOBUFS;
+}
+
+/* What the supervisor had sent before its end may come behind the news of that (ECONNRESET). */
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags)
 {
 	(void)completion, (void)flags;
-	if (result == -ECANCELED || door.lost)
+	if (result == -ECANCELED)
 		return;
-	if (result <= 0 && result != -EINTR)
+	if (result <= 0 && !is_passing(result) && !door.lost)
 		lose_supervisor();
-	else if (operation == OP_RECEIVE)
+	if (operation == OP_RECEIVE && (result > 0 || is_passing(result) || result == -ECONNRESET))
 		received(result);
-	else if (result > 0)
+	else if (operation == OP_SEND && !door.lost && result > 0)
 		sent();
-	else
+	else if (operation == OP_SEND && !door.lost)
 		send_answer();
 }
 

@@ -347,8 +347,10 @@ bool engine_use_certificate(struct engine *engine, const uint8_t *certificate, s
 	STACK_OF(X509) *chain = read_certificates(certificate, certificate_length);
 	X509 *leaf = sk_X509_shift(chain);
 	EVP_PKEY *private = d2i_AutoPrivateKey(NULL, &key, (long)key_length);
-	bool good = leaf && private && SSL_use_cert_and_key(engine->ssl, leaf, private, chain, 1) == 1;
+	bool good;
 
+	SSL_certs_clear(engine->ssl); /* those with keys of another type would stay */
+	good = leaf && private && SSL_use_cert_and_key(engine->ssl, leaf, private, chain, 1) == 1;
 	if (!good)
 		engine_explain(engine->ssl,
 			       "the keyring's certificate or private key is no DER, or they don't belong together");

@@ -288,7 +288,10 @@ static void step(struct handshake *hs, const uint8_t *input, size_t length)
 	enum engine_status status;
 
 	if (!hs->engine.ssl && !start_engine(hs)) {
-		give_up(hs, ENOMEM, "%s", *hs->engine.why ? hs->engine.why : "OpenSSL can't begin a handshake");
+		if (*hs->engine.why)
+			give_up(hs, ENOKEY, "%s", hs->engine.why);
+		else
+			give_up(hs, ENOMEM, "OpenSSL can't begin a handshake");
 		return;
 	}
 	status = engine_step(&hs->engine, input, length, &hs->discard);

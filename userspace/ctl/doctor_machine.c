@@ -89,17 +89,20 @@ static int find_group(void)
 
 static void check_registered(int group)
 {
-	char name[REGISTERED_NAME];
-	pid_t agent = registered((unsigned int)group, 0, name);
+	struct registered agent;
 
-	if (!agent)
+	if (!registered((unsigned int)group, 0, &agent))
 		found(VERDICT_OK, "kernel's requests", NULL, "nobody takes them");
-	else if (strcmp(name, SUPERVISOR_NAME) == 0)
-		found(VERDICT_OK, "kernel's requests", NULL, "ktlsd takes them (process %d)", agent);
+	else if (!agent.agent)
+		found(VERDICT_WARN, "kernel's requests",
+		      "it is no agent that is known, or may not take them: see what it is",
+		      "process %d (%s) listens to them", agent.pid, agent.name);
+	else if (strcmp(agent.name, SUPERVISOR_NAME) == 0)
+		found(VERDICT_OK, "kernel's requests", NULL, "ktlsd takes them (process %d)", agent.pid);
 	else
 		found(VERDICT_WARN, "kernel's requests",
 		      "only one may answer the kernel; for ktlsd to do it: systemctl disable --now tlshd",
-		      "%s takes them (process %d)", name, agent);
+		      "%s takes them (process %d)", agent.name, agent.pid);
 }
 
 void check_handshake_family(void)

@@ -5,6 +5,7 @@
 #include <netlink/genl/genl.h>
 #include <netlink/netlink.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <ktlsd/protocol.h>
@@ -16,11 +17,21 @@
 #define HANDSHAKE_A_ACCEPT_KEYRING 9
 #endif
 
+/* From nobody but the kernel: who rules the network namespace might else send us messages. */
+static int listen_to_kernel(struct nl_sock *socket)
+{
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+
+	return connect(nl_socket_get_fd(socket), (struct sockaddr *)&kernel, sizeof(kernel)) == 0 ? 0 : -NLE_FAILURE;
+}
+
 static struct nl_sock *open_socket(void)
 {
 	struct nl_sock *socket = nl_socket_alloc();
 	int error = socket ? genl_connect(socket) : -NLE_NOMEM;
 
+	if (error == 0)
+		error = listen_to_kernel(socket);
 	if (error == 0) {
 		nl_socket_disable_seq_check(socket);
 		nl_socket_disable_auto_ack(socket);
@@ -62,19 +73,28 @@ bool family_join(struct family *family)
 	return error == 0;
 }
 
+uint32_t family_port(const struct family *family)
+{
+	return nl_socket_get_local_port(family->notifications);
+}
+
 int family_descriptor(const struct family *family)
 {
 	return nl_socket_get_fd(family->notifications);
 }
 
-/* What a notification says is known: that requests wait. One that did not fit says so, too (ENOBUFS). */
-void family_settle(struct family *family)
+static void drop_messages(int fd)
 {
 	char bytes[4096];
 
-	while (recv(family_descriptor(family), bytes, sizeof(bytes), MSG_DONTWAIT) >= 0 || errno == ENOBUFS ||
-	       errno == EINTR)
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) >= 0 || errno == ENOBUFS || errno == EINTR)
 		;
+}
+
+/* What a notification says is known: that requests wait. One that did not fit says so, too (ENOBUFS). */
+void family_settle(struct family *family)
+{
+	drop_messages(family_descriptor(family));
 }
 
 /* ---- accepting ---- */
@@ -192,12 +212,16 @@ static int exchange(struct family *family, struct nl_msg *message, struct reply 
 {
 	int error;
 
+	if (family->unsure)
+		drop_messages(nl_socket_get_fd(family->requests));
 	nl_socket_modify_cb(family->requests, NL_CB_VALID, NL_CB_CUSTOM, take_reply, reply);
 	error = nl_send_auto(family->requests, message);
 	nlmsg_free(message);
 	if (error >= 0)
 		error = nl_recvmsgs_default(family->requests);
-	return system_error(error < 0 ? error : 0);
+	error = system_error(error < 0 ? error : 0);
+	family->unsure = error == -EIO;
+	return error;
 }
 
 static int accept_of_class(struct family *family, uint32_t class, struct reply *reply)

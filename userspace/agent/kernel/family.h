@@ -17,6 +17,7 @@ struct nlmsghdr;
 struct family {
 	struct nl_sock *notifications, *requests;
 	int id, group;
+	bool unsure; /* whether a reply to an earlier request may still come */
 };
 
 /* False with a logged reason. */
@@ -25,6 +26,9 @@ void family_close(struct family *family);
 
 /* From here on requests come. */
 bool family_join(struct family *family);
+
+/* Netlink's port number of the socket that has joined. */
+uint32_t family_port(const struct family *family);
 
 /* Polls readable when requests wait; family_settle() makes that end until the next comes. */
 int family_descriptor(const struct family *family);

@@ -16,7 +16,7 @@
 /* Before anything else here: a session keyring for this process and those that it starts. False with a logged reason. */
 bool keyring_join(void);
 
-/* Links a keyring that has this name, if there is one by now. */
+/* Links a keyring of root's or our user's that has this name, if there is one by now. */
 void keyring_link_named(const char *name);
 
 /*

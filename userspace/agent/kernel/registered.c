@@ -1,23 +1,69 @@
 /* SPDX-License-Identifier: MIT */
+#include <linux/capability.h>
 #include <linux/netlink_diag.h>
 #include <linux/sock_diag.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "registered.h"
+#include "supervisor.h"
 
 struct search {
 	unsigned int group;
-	pid_t but, found;
+	uint32_t own;
+	struct registered *found;
+	bool any;
 };
 
-/* libnl puts the process's number into the low bits of a socket's port number. */
+/* libnl puts the process's number into the low bits of a socket's port number. Others may have put there what they like. */
 static pid_t process_of(uint32_t port)
 {
 	return (pid_t)(port & 0x3fffff);
+}
+
+static void name_process(struct registered *process)
+{
+	char path[32];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", process->pid);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%16[^\n]", process->name) != 1)
+		strcpy(process->name, "?");
+	if (file)
+		fclose(file);
+}
+
+static bool has_net_admin(pid_t pid)
+{
+	unsigned long long capabilities = 0;
+	char path[32], *line = NULL;
+	size_t size = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	while (file && !capabilities && getline(&line, &size, file) > 0)
+		sscanf(line, "CapEff: %llx", &capabilities);
+	free(line);
+	if (file)
+		fclose(file);
+	return capabilities >> CAP_NET_ADMIN & 1;
+}
+
+static void look_at_process(struct search *search, pid_t pid)
+{
+	struct registered process = {.pid = pid};
+
+	name_process(&process);
+	process.agent = (strcmp(process.name, "tlshd") == 0 || strcmp(process.name, SUPERVISOR_NAME) == 0) &&
+			has_net_admin(pid);
+	if (!search->any || process.agent)
+		*search->found = process;
+	search->any = true;
 }
 
 static bool is_member(const struct nlattr *groups, unsigned int group)
@@ -33,30 +79,16 @@ static int look_at_socket(struct nl_msg *message, void *argument)
 	struct nlattr *groups = nlmsg_find_attr(nlmsg_hdr(message), sizeof(*socket), NETLINK_DIAG_GROUPS);
 	struct search *search = argument;
 
-	if (groups && is_member(groups, search->group) && process_of(socket->ndiag_portid) != search->but)
-		search->found = process_of(socket->ndiag_portid);
+	if (groups && is_member(groups, search->group) && socket->ndiag_portid != search->own)
+		look_at_process(search, process_of(socket->ndiag_portid));
 	return NL_OK;
 }
 
-static void name_process(pid_t pid, char name[static REGISTERED_NAME])
-{
-	char path[32];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	file = fopen(path, "re");
-	strcpy(name, "?");
-	if (file && fscanf(file, "%16[^\n]", name) != 1)
-		strcpy(name, "?");
-	if (file)
-		fclose(file);
-}
-
-pid_t registered(unsigned int group, pid_t but, char name[static REGISTERED_NAME])
+bool registered(unsigned int group, uint32_t own, struct registered *found)
 {
 	struct netlink_diag_req wanted = {
 		.sdiag_family = AF_NETLINK, .sdiag_protocol = NETLINK_GENERIC, .ndiag_show = NDIAG_SHOW_GROUPS};
-	struct search search = {.group = group, .but = but};
+	struct search search = {.group = group, .own = own, .found = found};
 	struct nl_sock *socket = nl_socket_alloc();
 
 	/* Without netlink_diag in the kernel it can't be known. */
@@ -67,7 +99,5 @@ pid_t registered(unsigned int group, pid_t but, char name[static REGISTERED_NAME
 		nl_recvmsgs_default(socket);
 	}
 	nl_socket_free(socket);
-	if (search.found)
-		name_process(search.found, name);
-	return search.found;
+	return search.any;
 }

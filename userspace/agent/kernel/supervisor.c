@@ -196,17 +196,16 @@ static struct pending *take_request(const struct kernel_request *request, int fd
 static void look_for_rival(void)
 {
 	static int64_t looked;
-	char name[REGISTERED_NAME];
-	pid_t rival;
+	struct registered rival;
 
 	if (clock_ms() - looked < RIVAL_LOOK_MS)
 		return;
 	looked = clock_ms();
-	rival = registered((unsigned int)family.group, getpid(), name);
-	if (rival)
-		log_line(LOG_ERR,
-			 "process %d (%s) takes the kernel's requests, too, and the two race for them; stop one of them",
-			 rival, name);
+	if (registered((unsigned int)family.group, family_port(&family), &rival) && rival.agent)
+		log_line(
+			LOG_ERR,
+			"process %d (%s) takes the kernel's requests, too, and the two race for them; stop one of them",
+			rival.pid, rival.name);
 }
 
 static void take_requests(void)
@@ -284,17 +283,23 @@ static bool may_accept(void)
 static bool is_alone(void)
 {
 	int64_t deadline = clock_ms() + RIVAL_MS;
-	char name[REGISTERED_NAME];
-	pid_t rival;
+	struct registered rival;
+	bool any;
 
-	while ((rival = registered((unsigned int)family.group, getpid(), name)) && clock_ms() < deadline)
+	while ((any = registered((unsigned int)family.group, family_port(&family), &rival)) && rival.agent &&
+	       clock_ms() < deadline)
 		poll(NULL, 0, 20);
-	if (rival)
+	if (any && rival.agent)
 		log_line(
 			LOG_ERR,
 			"process %d (%s) takes the kernel's requests already, and two would race for them; stop it first",
-			rival, name);
-	return rival == 0;
+			rival.pid, rival.name);
+	else if (any)
+		log_line(
+			LOG_WARNING,
+			"process %d (%s) listens to the kernel's requests; it is no agent that is known, or may not take them",
+			rival.pid, rival.name);
+	return !any || !rival.agent;
 }
 
 static void raise_limits(void)
