@@ -10,7 +10,6 @@
 #include <ktlsd/protocol.h>
 
 #include "engine.h"
-#include "kernel/keyring.h"
 #include "log.h"
 #include "x509/revocation.h"
 
@@ -291,19 +290,10 @@ static int offer_psk(SSL *ssl, const EVP_MD *digest, const unsigned char **ident
 static int find_psk(SSL *ssl, const unsigned char *identity, size_t length, SSL_SESSION **session)
 {
 	struct psk *psk = ((struct engine *)SSL_get_app_data(ssl))->psk;
-	char name[PSK_IDENTITY_MAX];
-	int32_t serial = 0;
 	const char *why;
 
 	*session = NULL;
-	if (length < sizeof(name) && !memchr(identity, '\0', length)) {
-		memcpy(name, identity, length);
-		name[length] = '\0';
-		serial = keyring_find_psk(name);
-	}
-	if (!serial)
-		engine_explain(ssl, "no keyring has the pre-shared key that the client names");
-	else if (psk_read(psk, serial, &why))
+	if (psk_find(psk, identity, length, &why))
 		*session = psk_session(ssl, psk);
 	else
 		engine_explain(ssl, why);

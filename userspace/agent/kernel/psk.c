@@ -25,6 +25,20 @@ bool psk_read(struct psk *psk, int32_t serial, const char **why)
 	return true;
 }
 
+bool psk_find(struct psk *psk, const uint8_t *identity, size_t length, const char **why)
+{
+	char name[PSK_IDENTITY_MAX];
+	int32_t serial = 0;
+
+	if (length < sizeof(name) && !memchr(identity, '\0', length)) {
+		memcpy(name, identity, length);
+		name[length] = '\0';
+		serial = keyring_find_psk(name);
+	}
+	*why = "no keyring has the pre-shared key that the client names";
+	return serial && psk_read(psk, serial, why);
+}
+
 /* "NVMe1R02 ...": the digits behind R or G name the hash, 01 SHA-256, 02 SHA-384 (NVMe/TCP transport specification). */
 static bool wants_sha384(const struct psk *psk)
 {

@@ -20,6 +20,9 @@ struct psk {
 /* Reads the key. False with *why. */
 bool psk_read(struct psk *psk, int32_t serial, const char **why);
 
+/* Reads the key with the identity that a client names, if a keyring has it. False with *why. */
+bool psk_find(struct psk *psk, const uint8_t *identity, size_t length, const char **why);
+
 /* As OpenSSL takes it; the hash is what an NVMe/TCP identity says, else what goes with the secret's length. NULL: no memory. */
 SSL_SESSION *psk_session(SSL *ssl, const struct psk *psk);
 
