@@ -19,15 +19,6 @@ address() {
 	esac
 }
 
-set_addresses() { # DEVICE
-	on "$1"
-	{
-		$in ip link set lo up && $in ip link set cable up &&
-			$in ip address add "$(address "$1" 4)/24" dev cable &&
-			$in ip address add "$(address "$1" 6)/64" dev cable nodad
-	} >"$dir/check" 2>&1 || bail_out "no addresses for $1: $(cat "$dir/check")"
-}
-
 # ---- meetings ----
 
 # begin DEVICE SERVICE [NAME ADDRESS]: its example. The other's may not be there yet.
@@ -147,13 +138,13 @@ services() {
 	done
 }
 
-make_device a
-holder_a=$holder
-make_device b
-ip link add cable netns "$holder_a" type veth peer name cable netns "$holder" 2>"$dir/check" ||
-	skip_all "no virtual cables (veth) here: $(cat "$dir/check")"
-set_addresses a
-set_addresses b
+for device in a b; do
+	make_device $device
+done
+join_devices a b
+for device in a b; do
+	set_addresses $device "$(address $device 4)" "$(address $device 6)"
+done
 
 # ---- docs/peers.md, as it is written there ----
 

@@ -5,13 +5,10 @@
 # shellcheck source=tests/nfs_lib.sh
 . "$(dirname "$0")/nfs_lib.sh"
 
-megabytes=${MEGABYTES:-100}
+megabytes=${KTLSD_MEGABYTES:-100} # at first
+impatient=soft,timeo=50,retrans=1
 
 # ---- data ----
-
-digest() {
-	sha256sum "$1" | cut -d ' ' -f 1
-}
 
 # carries HOW [OPTION]: a file goes there and comes back by another mount, so that no cache answers.
 carries() {
@@ -21,75 +18,50 @@ carries() {
 		[ "$(stat -c %s "$exported/file")" = $((megabytes * 1048576)) ]
 }
 
-tls_connections() {
+# ---- with ktlsd on both ends ----
+
+# policies: what is refused, and why; certificates in keyrings.
+policies() {
+	check "the client showed no certificate for tls" log_of client "client, anonymous, service nfs"
+	check "the agent says whom it meant" log_of client "client, x509, service nfs, peer $server"
+	demand none
+	check "the server leaves it to the client" mounts none
+	demand mtls
+	refused "who has to show a certificate does not get in without" mount_nfs tls
+	check "... and gets in with it" mounts mtls
+	says "status says who takes the requests" "kernel's requests: taken by process $(supervisor_of server)" -- \
+		env KTLSD_CONTROL="$dir/server/control" ktlsctl status
 	on server
-	$in sed -n 's/^TlsRxSw[[:space:]]*//p' /proc/net/tls_stat
+	says "doctor, too" "kernel's requests .*ktlsd takes them" -- $in ktlsctl doctor
+	demand tls:mtls
+
+	reconfigure client client "$dir/strange/ca.pem"
+	refuses "an authority that the client does not trust" mount_nfs tls
+	why client "unable to get|self-signed|issuer"
+	reconfigure client client
+	reconfigure server expired
+	refuses "a server certificate that has expired" mount_nfs tls
+	why client "expired"
+	reconfigure server misnamed
+	refuses "a server certificate for another name" mount_nfs tls
+	why client "certificate is not for .*$server"
+	reconfigure server server
+	reconfigure client "$dir/strange/client"
+	# With TLS 1.3 the client learns of it when all seems well, and its kernel connects again until time is up.
+	refuses "a client certificate of an unknown authority" mount_nfs mtls "$impatient"
+	why server "unable to get|self-signed|issuer"
+	reconfigure client none
+	demand mtls
+	refused "a client without a certificate" mount_nfs mtls
+	demand tls:mtls
+	reconfigure client client
+	ktlsd_server server | sed 's/^kernel = .*/kernel = psk/' | reload_device server
+	refuses "a request that no service is for" mount_nfs tls
+	why server "no service is for"
+	reconfigure server server
+	check "after all that, a mount" mounts mtls
+	keyrings
 }
-
-# ---- refusals ----
-
-# refuses NAME MACHINE PATTERN HOW [OPTION]: the mount fails by itself and soon, and that machine's agent says why.
-refuses() {
-	refuses_name=$1 refuses_machine=$2 refuses_pattern=$3
-	shift 3
-	: >"$dir/$refuses_machine/agent.log"
-	refuses_began=$(date +%s)
-	refused "$refuses_name" mount_nfs "$@"
-	umount "$mountpoint" 2>/dev/null
-	check "... and soon" [ $(($(date +%s) - refuses_began)) -lt 8 ]
-	check "... and the $refuses_machine's agent says: $refuses_pattern" log_of "$refuses_machine" "$refuses_pattern"
-}
-
-make_machines
-on client
-refused "without an agent there is no mount" mount_nfs tls
-agent_of server server
-agent_of client "$dir/pki/client"
-
-before=$(tls_connections)
-check "tls: a file goes there and back" carries tls
-check "mtls: a file goes there and back" carries mtls
-check "the kernels encrypted it" [ "$(tls_connections)" -ge $((before + 4)) ]
-check "the client showed no certificate for tls" log_of client "client, anonymous, service nfs"
-check "the agent says whom it meant" log_of client "client, x509, service nfs, peer $server"
-export_nfs none
-check "the server leaves it to the client" mounts none
-export_nfs mtls
-refused "who has to show a certificate does not get in without" mount_nfs tls
-check "... and gets in with it" mounts mtls
-says "status says who takes the requests" "kernel's requests: taken by process $(supervisor_of server)" -- \
-	env KTLSD_CONTROL="$dir/server/control" ktlsctl status
-on server
-says "doctor, too" "kernel's requests .*ktlsd takes them" -- $in ktlsctl doctor
-export_nfs tls:mtls
-
-config_of client "$dir/pki/client" "$dir/strange/ca.pem"
-refuses "an authority that the client does not trust" client "unable to get|self-signed|issuer" tls
-config_of client "$dir/pki/client"
-config_of server expired
-refuses "a server certificate that has expired" client "expired" tls
-config_of server misnamed
-refuses "a server certificate for another name" client "192.0.2.1" tls
-config_of server server
-config_of client "$dir/strange/client"
-# With TLS 1.3 the client learns of it when all seems well, and its kernel connects again until time is up.
-: >"$dir/server/agent.log"
-in_background "$dir/mount.log" $in mount.nfs "$server:/" "$mountpoint" -o vers=4.2,xprtsec=mtls,retry=0
-mounting=$!
-check "a client certificate of an unknown authority: the server's agent says so" log_of server "unable to get|self-signed|issuer"
-check "... and there is no mount" [ "$(stat -c %m "$mountpoint")" != "$mountpoint" ]
-kill -KILL $mounting
-config_of client none
-export_nfs mtls
-refused "a client without a certificate" mount_nfs mtls
-export_nfs tls:mtls
-config_of client "$dir/pki/client"
-server_config server | sed 's/^kernel = .*/kernel = psk/' | configure_device server
-on server
-$in ktlsctl reload >/dev/null 2>&1
-refuses "a request that no service is for" server "no service is for" tls
-config_of server server
-check "after all that, a mount" mounts mtls
 
 # ---- certificates in keyrings ----
 
@@ -101,51 +73,65 @@ certificates_of() { # FILE
 	done
 }
 
-if grep -q "keyring *\.nfs:" /proc/keys && ring=$(keyctl newring ktlsd-test @u); then
+keyrings() {
+	if ! grep -q "keyring *\.nfs:" /proc/keys; then
+		skip "certificates in keyrings" "the NFS of this kernel passes none"
+		return
+	fi
+	ring=$(keyctl newring ktlsd-test @u) || bail_out "no keyring"
 	keyctl setperm "$ring" 0x3f3f0000 # root may link it
 	certificate=$(certificates_of "$dir/pki/client.pem" | keyctl padd user certificate %:ktlsd-test)
 	key=$(openssl pkey -in "$dir/pki/client.key" -outform DER | keyctl padd user key %:ktlsd-test)
 	stop_agent_of client
-	{ echo 'keyrings = ktlsd-test' && client_config none; } >"$dir/config"
+	{ echo 'keyrings = ktlsd-test' && ktlsd_client none; } >"$dir/config"
 	start_device client <"$dir/config"
-	export_nfs mtls
+	demand mtls
 	refused "the client has no certificate in files" mount_nfs mtls
 	check "it has one in a keyring" mounts mtls "cert_serial=$certificate,privkey_serial=$key"
+	links=$(keyring_links)
 	refused "a certificate without its key" mount_nfs mtls "cert_serial=$certificate"
-	export_nfs tls:mtls
+	check "again and again" four_times mounts mtls "cert_serial=$certificate,privkey_serial=$key"
+	check "... and the agents' keyrings are as before" same_links
+	demand tls:mtls
 	keyctl unlink "$ring" @u
-else
-	skip "certificates in keyrings" "the NFS of this kernel passes none"
-fi
-stop_agent_of client
-stop_agent_of server
-
-# ---- with tlshd ----
-
-# between SERVER CLIENT: which agents.
-between() {
-	AGENT=$1 agent_of server server
-	AGENT=$2 agent_of client "$dir/pki/client.pem"
-	for how in tls mtls; do
-		check "$1 serves, $2 asks: $how" carries $how
-	done
-	stop_agent_of client
-	stop_agent_of server
 }
 
-megabytes=5
-if command -v tlshd >/dev/null; then
-	between ktlsd tlshd
-	between tlshd ktlsd
-	AGENT=tlshd agent_of client "$dir/pki/client.pem"
+# ---- beside tlshd ----
+
+beside_tlshd() {
+	start_agent_of client tlshd client
 	on client
-	client_config none | configure_device client
+	ktlsd_client none | configure_device client
 	says "beside tlshd it does not start" "tlshd.* takes the kernel's requests already" -- \
 		timeout 20 $in ktlsd --config "$dir/client/ktlsd.conf"
 	says "doctor says who does" "tlshd takes them" -- $in ktlsctl doctor
 	stop_agent_of client
+}
+
+# with SERVER:CLIENT: what goes with any agents, and what only ktlsd does.
+with() {
+	start_agent_of server "${1%:*}" server
+	start_agent_of client "${1#*:}" client
+	before_server=$(encrypted server) before_client=$(encrypted client)
+	check "$1: tls: a file of $megabytes MB goes there and back" carries tls
+	check "$1: mtls: a file of $megabytes MB goes there and back" carries mtls
+	check "$1: ... encrypted by the server's kernel" [ "$(encrypted server)" -ge $((before_server + 4)) ]
+	check "$1: ... and the client's" [ "$(encrypted client)" -ge $((before_client + 4)) ]
+	[ "$1" != ktlsd:ktlsd ] || policies
+	stop_agents
+	megabytes=5
+}
+
+make_nfs
+on client
+refused "without an agent there is no mount" mount_nfs tls
+for agents in $KTLSD_AGENTS; do
+	with "$agents"
+done
+if command -v tlshd >/dev/null; then
+	beside_tlshd
 else
-	skip "with tlshd" "it is not here (ktls-utils)"
+	skip "beside tlshd" "it is not here (ktls-utils)"
 fi
 agent=''
 finish

@@ -43,8 +43,8 @@ closed_within() {
 
 restart() { # MACHINE
 	case $1 in
-	server) agent_of server server ;;
-	client) agent_of client "$dir/pki/client" ;;
+	server) start_agent_of server ktlsd server ;;
+	client) start_agent_of client ktlsd client ;;
 	esac
 }
 
@@ -65,7 +65,7 @@ ended() { # a child that nobody has waited for yet is a zombie
 
 # ---- ends ----
 
-make_machines
+make_nfs
 restart server
 restart client
 check "a mount" mounts tls
@@ -196,7 +196,7 @@ check "... its supervisor has that one" [ "$(capabilities "$(supervisor_of clien
 stop_agent_of client
 printf '[service web]\nrole = client\nallow_everyone = yes\n' >"$dir/config"
 start_device client <"$dir/config"
-config_of client none
+reconfigure client none
 check "a first service for the kernel takes a restart, it says" log_of client 'with "kernel".*come into force with a restart only'
 stop_agent_of client
 stop_device server

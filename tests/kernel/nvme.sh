@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # NVMe over TCP with TLS 1.3 and pre-shared keys: a file system on a disk that comes over the network, and who gets none.
 # shellcheck disable=SC2086,SC2154,SC2317 # commands with their options; set elsewhere; called by name
-# shellcheck source=tests/kernel/kernel_lib.sh
-. "$(dirname "$0")/kernel_lib.sh"
+# shellcheck source=tests/machines_lib.sh
+. "$(dirname "$0")/machines_lib.sh"
 
 megabytes=${KTLSD_MEGABYTES:-32}
 port=4420 subsystem=nqn.2014-08.org.nvmexpress:ktlsd-test hostid=11111111-2222-3333-4444-555555555555
@@ -111,30 +111,19 @@ disk() {
 		disk=/dev/$(basename "${candidate%/*}"/nvme*n*) && [ -b "$disk" ]
 }
 
-digest() {
-	sha256sum "$mountpoint/file" | cut -d ' ' -f 1
-}
-
 # carries OPTION...: a file system is made and a file written; by another connection the file is the same.
 carries() {
 	connect "$@" && wait_for 5 disk && mkfs.ext4 -q -F "$disk" && mount "$disk" "$mountpoint" &&
-		dd if=/dev/urandom of="$mountpoint/file" bs=1M count=$megabytes conv=fsync && written=$(digest) &&
+		dd if=/dev/urandom of="$mountpoint/file" bs=1M count=$megabytes conv=fsync && written=$(digest "$mountpoint/file") &&
 		umount "$mountpoint" && disconnect && connect "$@" && wait_for 5 disk && mount "$disk" "$mountpoint" &&
-		[ "$(digest)" = "$written" ] && umount "$mountpoint" && disconnect
+		[ "$(digest "$mountpoint/file")" = "$written" ] && umount "$mountpoint" && disconnect
 }
 
-# encrypted MACHINE: how many connections its kernel has encrypted.
-encrypted() {
-	on "$1"
-	$in sed -n 's/^TlsTxSw[[:space:]]*//p' /proc/self/net/tls_stat
-}
-
-# refuses NAME OPTION...: by itself and soon.
-refuses() {
-	refuses_name=$1 refuses_began=$(date +%s)
+# no_connection NAME OPTION...: it is refused.
+no_connection() {
+	no_name=$1
 	shift
-	refused "$refuses_name" connect "$@"
-	check "... and soon" [ $(($(date +%s) - refuses_began)) -lt 10 ] # what the kernel gives a handshake
+	refuses "$no_name" connect "$@"
 	disconnect >/dev/null 2>&1
 }
 
@@ -156,9 +145,9 @@ with() {
 		;;
 	esac
 	check "$1: a key from another keyring" connects --tls --keyring=$strange --tls-key=$same
-	refuses "$1: without TLS" --nr-io-queues=1
-	refuses "$1: a key that the server does not have" --tls --keyring=$strange --tls-key=$unknown
-	refuses "$1: a key that is another one under its name" --tls --keyring=$strange --tls-key=$wrong
+	no_connection "$1: without TLS" --nr-io-queues=1
+	no_connection "$1: a key that the server does not have" --tls --keyring=$strange --tls-key=$unknown
+	no_connection "$1: a key that is another one under its name" --tls --keyring=$strange --tls-key=$wrong
 	check "$1: after all that, a connection" connects --tls --tls-key=$sha256
 	stop_agents
 }
