@@ -3,13 +3,18 @@
 """
 The part of NFS that is about TLS (RFC 9289), without NFS: the question whether the other end has TLS, and then a handshake.
 
-  rpc_tls.py shake ADDRESS COUNT CA [CERTIFICATE KEY]  COUNT handshakes with an NFS server; prints how many went well
-  rpc_tls.py hang ADDRESS                              a client that says nothing after the server has agreed to TLS
-  rpc_tls.py deaf PORT                                 a server that agrees to TLS, and then says nothing
+  rpc_tls.py shake ADDRESS COUNT AT_A_TIME CA [CERTIFICATE KEY]
+                           COUNT handshakes with an NFS server; prints how many went well
+  rpc_tls.py hang ADDRESS [COUNT]
+                           a client that says nothing after the server has agreed to TLS, on so many connections
+  rpc_tls.py deaf PORT     a server that agrees to TLS, and then says nothing
+  rpc_tls.py mute PORT     a server that says nothing at all, as NVMe has it, where TLS begins at once
 
-The last two print "agreed", then "closed after SECONDS" when the other end has had enough.
+The last three print "agreed", then "closed after SECONDS" when the other end has had enough.
 """
 
+import concurrent.futures
+import signal
 import socket
 import ssl
 import struct
@@ -68,37 +73,52 @@ def wait_for_end(connection):
     say(f"closed after {time.monotonic() - began:.2f}")
 
 
-def shake(address, count, authorities, *identity):
+def shake(address, count, at_a_time, authorities, *identity):
     context = ssl.create_default_context(cafile=authorities)
     context.check_hostname = False
     if identity:
         context.load_cert_chain(*identity)
-    good = 0
-    for _ in range(int(count)):
+
+    def once(_):
         try:
             with context.wrap_socket(ask(address)) as connection:
                 send_message(connection, struct.pack(">IIIIIIIIII", 2, 0, 2, NFS, 4, 0, AUTH_NONE, 0, AUTH_NONE, 0))
-                good += receive_message(connection)[:4] == b"\0\0\0\2"
+                return receive_message(connection)[:4] == b"\0\0\0\2"
         except OSError as error:
             say(f"failed: {error}")
-    say(f"{good} went well")
+            return False
+
+    with concurrent.futures.ThreadPoolExecutor(int(at_a_time)) as pool:
+        say(f"{sum(pool.map(once, range(int(count))))} went well")
 
 
-def hang(address):
-    wait_for_end(ask(address))
+def hang(address, count=1):
+    """Keeps its end: who closes is the other one."""
+    connections = [ask(address) for _ in range(int(count))]
+    for connection in connections:
+        wait_for_end(connection)
+    signal.pause()
 
 
-def deaf(port):
+def serve(port, begin):
     listener = socket.create_server(("", int(port)))
     say("listening")
     while True:
         connection, _ = listener.accept()
         try:
-            agree(connection)
+            begin(connection)
             wait_for_end(connection)
         except ConnectionError:
             pass
 
 
+def deaf(port):
+    serve(port, agree)
+
+
+def mute(port):
+    serve(port, lambda connection: None)
+
+
 if __name__ == "__main__":
-    {"shake": shake, "hang": hang, "deaf": deaf}[sys.argv[1]](*sys.argv[2:])
+    {"shake": shake, "hang": hang, "deaf": deaf, "mute": mute}[sys.argv[1]](*sys.argv[2:])
