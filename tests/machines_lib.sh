@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # For scripts about the kernel's requests, to be sourced: two devices, "server" and "client", joined by a cable, each with an
 # agent: ktlsd or tlshd. KTLSD_AGENTS names those of server and client, such as "tlshd:tlshd ktlsd:tlshd".
-# shellcheck disable=SC2016,SC2034,SC2086,SC2154 # awk's text; for the script; commands with their options; set by eval
+# shellcheck disable=SC2016,SC2034,SC2086,SC2154,SC2317 # awk's text; for the script; commands with their options; set by eval;
+# called by name
 # shellcheck source=tests/devices_lib.sh
 . "$(dirname "$0")/devices_lib.sh"
 
@@ -86,6 +87,46 @@ supervisor_of() {
 }
 
 # ---- what is looked at ----
+
+requests_in_flight() { # MACHINE COUNT
+	on "$1"
+	[ "$($in ktlsctl status --json | jq .kernel_requests.in_flight)" = "$2" ]
+}
+
+# In seconds: the kernel's clients give a handshake up after 10 by themselves. Who has been told does so at once; a slow machine
+# may take its time for it.
+early=5
+
+# within SECONDS COMMAND...: it succeeds by then, by the clock; wait_for counts attempts.
+within() {
+	within_end=$(($(date +%s%N) / 1000000 + $1 * 1000))
+	shift
+	until "$@"; do
+		[ $(($(date +%s%N) / 1000000)) -lt $within_end ] || return
+		sleep 0.1
+	done
+}
+
+# soon COMMAND...: well, and before the kernel would have come to it by itself.
+soon() {
+	soon_began=$(date +%s%N)
+	"$@" || return
+	soon_took=$((($(date +%s%N) - soon_began) / 1000000))
+	echo "it took $soon_took ms"
+	[ $soon_took -lt $((early * 1000)) ]
+}
+
+# few_rights MACHINE: its agent is nobody and has no capability, its supervisor CAP_NET_ADMIN.
+few_rights() {
+	eval "pid=\$agent_$1"
+	grep -E '^(Uid|CapPrm)' "/proc/$pid/status" "/proc/$(supervisor_of "$1")/status"
+	[ "$(status_word Uid "$pid")" = "$(id -u nobody)" ] && [ "$(status_word CapPrm "$pid")" = 0000000000000000 ] &&
+		[ "$(status_word CapPrm "$(supervisor_of "$1")")" = 0000000000001000 ]
+}
+
+status_word() { # NAME PID
+	awk -v name="$1:" '$1 == name { print $2 }' "/proc/$2/status"
+}
 
 digest() {
 	sha256sum "$1" | cut -d ' ' -f 1

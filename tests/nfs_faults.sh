@@ -9,9 +9,7 @@
 
 shakes=${SHAKES:-300}
 
-# In seconds, by the clock: NFS's client gives a handshake up after 10 by itself, its server after 5. Who has been told does
-# so at once; a slow machine may take its time for it.
-early=5 server_early=3
+server_early=3 # NFS's server gives a handshake up after 5 seconds by itself
 
 # ---- consumers that wait ----
 
@@ -51,34 +49,10 @@ end_deaf() {
 	end "$deaf"
 }
 
-requests_in_flight() { # MACHINE COUNT
-	on "$1"
-	[ "$($in ktlsctl status --json | jq .kernel_requests.in_flight)" = "$2" ]
-}
-
 # closed LOG FROM TO: the connection has ended after so many seconds.
 closed() {
 	wait_for 70 grep -q closed "$1" && cat "$1" &&
 		awk -v from="$2" -v to="$3" '/^closed/ { exit !($3 >= from && $3 <= to) }' "$1"
-}
-
-# within SECONDS COMMAND...: it succeeds by then, by the clock; wait_for counts attempts.
-within() {
-	within_end=$(($(date +%s%N) / 1000000 + $1 * 1000))
-	shift
-	until "$@"; do
-		[ $(($(date +%s%N) / 1000000)) -lt $within_end ] || return
-		sleep 0.1
-	done
-}
-
-# soon COMMAND...: well, and before the kernel would have come to it by itself.
-soon() {
-	soon_began=$(date +%s%N)
-	"$@" || return
-	soon_took=$((($(date +%s%N) - soon_began) / 1000000))
-	echo "it took $soon_took ms"
-	[ $soon_took -lt $((early * 1000)) ]
 }
 
 restart() { # MACHINE [KEY...]: further ones of its service
@@ -242,10 +216,6 @@ check "... and no memory ($resident KB, then $look_resident)" [ $((look_resident
 
 # ---- rights and configuration ----
 
-capabilities() { # PID
-	sed -n 's/^CapPrm:[[:space:]]*//p' "/proc/$1/status"
-}
-
 stop_device server
 stop_agent_of client
 agent=''
@@ -262,10 +232,7 @@ for machine in server client; do
 done
 check "both ends as an ordinary user with that capability: a mount" mounts mtls
 for machine in server client; do
-	eval "pid=\$agent_$machine"
-	check "... the $machine's agent is that user" [ "$(awk '/^Uid/ { print $2 }' "/proc/$pid/status")" = "$(id -u nobody)" ]
-	check "... it has given the capability away" [ "$(capabilities "$pid")" = 0000000000000000 ]
-	check "... its supervisor has that one" [ "$(capabilities "$(supervisor_of $machine)")" = 0000000000001000 ]
+	check "... the $machine's agent has no privilege, and its supervisor that one" few_rights $machine
 done
 stop_agents
 printf '[service web]\nrole = client\nallow_everyone = yes\n' >"$dir/config"

@@ -10,6 +10,7 @@ port=4420 subsystem=nqn.2014-08.org.nvmexpress:ktlsd-test hostid=11111111-2222-3
 host=nqn.2014-08.org.nvmexpress:uuid:$hostid
 nvmet=/sys/kernel/config/nvmet mountpoint=$dir/mnt
 strange=ktlsd-strange # a keyring that only the client looks into
+many='ktlsd-one ktlsd-two ktlsd-three' # and those that nobody is configured for
 trap 'nvme_end; kill_all; rm -rf "$dir"' EXIT
 
 ktlsd_server() {
@@ -61,7 +62,9 @@ nvme_end() {
 		for key in $keys; do
 			keyctl unlink "$key" %:.nvme
 		done
-		keyctl unlink %:$strange @u
+		for ring in $strange $many; do
+			keyctl unlink "%:$ring" @u
+		done
 	} >/dev/null 2>&1
 }
 
@@ -152,10 +155,67 @@ with() {
 	stop_agents
 }
 
+# ---- what only ktlsd does ----
+
+# from_keyrings KEYRING...: the kernel hands each of them to the client's agent. Of --keyring, Debian's nvme tells it nothing.
+from_keyrings() {
+	on client
+	for ring; do
+		make_key "$ring" $ours 1 1
+		connection="nqn=$subsystem,transport=tcp,traddr=$server,trsvcid=$port,hostnqn=$host,hostid=$hostid,nr_io_queues=1"
+		echo "$connection,tls,tls_key=$key,keyring=$(keyctl id "%:$ring")" | $in tee /dev/nvme-fabrics && disconnect || return
+	done
+}
+
+# mute: a target that says nothing, and a connect that waits for it.
+mute() {
+	on client
+	in_background "$dir/mute.log" $in rpc_tls.py mute $port
+	mute=$!
+	wait_for 9 grep -q listening "$dir/mute.log"
+	in_background "$dir/connect.log" $in nvme connect -t tcp -a 127.0.0.1 -s $port -n $subsystem --hostnqn=$host --hostid=$hostid \
+		-i 1 --ctrl-loss-tmo=0 --tls --tls-key=$sha256
+	connecting=$!
+	wait_for 9 requests_in_flight client 1
+}
+
+connect_fails() {
+	! wait "$connecting"
+}
+
+only_ktlsd() {
+	start_agents ktlsd:ktlsd
+	check "a connection" connects --tls --tls-key=$sha256
+	links=$(keyring_links)
+	check "keys from keyrings that only the consumer names" from_keyrings $many
+	check "... and again, from one" four_times connects --tls --keyring=$strange --tls-key=$same
+	check "... after which the agents' keyrings are as before" same_links
+	check "a target that says nothing" mute
+	kill -KILL "$agent_client"
+	check "the client's agent is killed: its kernel hears of it" soon connect_fails
+	end "$mute"
+	start_agent_of client ktlsd
+	check "... and a new agent takes requests" connects --tls --tls-key=$sha256
+	stop_agents
+
+	chmod 711 "$dir"
+	for machine in server client; do
+		{ echo "user = nobody" && ktlsd_$machine; } >"$dir/config"
+		start_device $machine <"$dir/config"
+	done
+	check "agents that start as root and go on as nobody: a connection" connects --tls --tls-key=$sha256
+	for machine in server client; do
+		check "... the $machine's agent has no privilege, and its supervisor one" few_rights $machine
+	done
+	stop_agents
+}
+
 make_machines nvmet-tcp nvme-tcp
 keyctl show %:.nvme >/dev/null 2>&1 || skip_all "the NVMe of this kernel knows no TLS"
-ring=$(keyctl newring $strange @u) || bail_out "no keyring"
-keyctl setperm "$ring" 0x3f3f0000 # whoever is root may use it
+for ring in $strange $many; do
+	ring=$(keyctl newring "$ring" @u) || bail_out "no keyring"
+	keyctl setperm "$ring" 0x3f3f0000 # whoever is root may use it
+done
 make_keys
 make_target
 mkdir "$mountpoint"
@@ -165,5 +225,6 @@ disconnect >/dev/null 2>&1
 for agents in $KTLSD_AGENTS; do
 	with "$agents"
 done
+only_ktlsd
 agent=''
 finish
