@@ -108,6 +108,24 @@ beside_tlshd() {
 	stop_agent_of client
 }
 
+# ---- beside a stranger ----
+
+# Everybody may listen, and call himself what he likes: here the first process.
+beside_stranger() {
+	on client
+	in_background "$dir/eavesdrop.log" $in setpriv --reuid nobody --regid nogroup --clear-groups \
+		python3 "$(dirname "$0")/eavesdrop.py" 1
+	stranger=$!
+	check "an ordinary user listens to the kernel's requests" wait_for 5 grep -q listening "$dir/eavesdrop.log"
+	start_agent_of client ktlsd client
+	check "the agent starts all the same" [ "$(supervisor_of client)" -gt 0 ]
+	check "... and says so" log_of client "process 1 .* listens to the kernel's requests"
+	on client
+	says "doctor says who takes them" "ktlsd takes them" -- $in ktlsctl doctor
+	stop_agent_of client
+	end $stranger
+}
+
 # with SERVER:CLIENT: what goes with any agents, and what only ktlsd does.
 with() {
 	start_agent_of server "${1%:*}" server
@@ -128,6 +146,7 @@ refused "without an agent there is no mount" mount_nfs tls
 for agents in $KTLSD_AGENTS; do
 	with "$agents"
 done
+beside_stranger
 if command -v tlshd >/dev/null; then
 	beside_tlshd
 else
