@@ -158,14 +158,25 @@ four_times() {
 
 # refuses NAME COMMAND...: it fails by itself, and sooner than the kernel gives up a handshake.
 refuses() {
-	refuses_began=$(date +%s) lines_server=$(lines_of server) lines_client=$(lines_of client)
-	refused "$@"
+	refuses_began=$(date +%s)
+	refuses_late "$@"
 	check "... and soon" [ $(($(date +%s) - refuses_began)) -lt 9 ]
 }
 
-# why MACHINE PATTERN: the agent there says so, of what was refused last.
+# refuses_late NAME COMMAND...: it fails by itself. With TLS 1.3 a client that the server refuses learns of it when all seems well,
+# and its kernel connects again until time is up.
+refuses_late() {
+	remember_lines
+	refused "$@"
+}
+
+# why MACHINE PATTERN: the agent there has said so since lines were remembered.
 why() {
 	check "... and the $1's agent says: $2" wait_for 2 said_lately "$1" "$2"
+}
+
+remember_lines() {
+	lines_server=$(lines_of server) lines_client=$(lines_of client)
 }
 
 lines_of() { # MACHINE

@@ -6,7 +6,6 @@
 . "$(dirname "$0")/nfs_lib.sh"
 
 megabytes=${KTLSD_MEGABYTES:-100} # at first
-impatient=soft,timeo=50,retrans=1
 
 # ---- data ----
 
@@ -47,8 +46,7 @@ policies() {
 	why client "certificate is not for .*$server"
 	reconfigure server server
 	reconfigure client "$dir/strange/client"
-	# With TLS 1.3 the client learns of it when all seems well, and its kernel connects again until time is up.
-	refuses "a client certificate of an unknown authority" mount_nfs mtls "$impatient"
+	refuses_late "a client certificate of an unknown authority" mount_nfs mtls soft,timeo=50,retrans=1
 	why server "unable to get|self-signed|issuer"
 	reconfigure client none
 	demand mtls
