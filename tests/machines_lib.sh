@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 # For scripts about the kernel's requests, to be sourced: two devices, "server" and "client", joined by a cable, each with an
 # agent: ktlsd or tlshd. KTLSD_AGENTS names those of server and client, such as "tlshd:tlshd ktlsd:tlshd".
-# shellcheck disable=SC2016,SC2034,SC2086,SC2154,SC2317 # awk's text; for the script; commands with their options; set by eval;
-# called by name
+# shellcheck disable=SC2034,SC2086,SC2154,SC2317 # for the script; commands with their options; set by eval; called by name
 # shellcheck source=tests/devices_lib.sh
 . "$(dirname "$0")/devices_lib.sh"
+# shellcheck source=tests/kernel_lib.sh
+. "$(dirname "$0")/kernel_lib.sh"
 
 server=192.0.2.1 client=192.0.2.2 server6=2001:db8::1 client6=2001:db8::2
 : "${KTLSD_AGENTS:=ktlsd:ktlsd ktlsd:tlshd tlshd:ktlsd}"
@@ -56,11 +57,6 @@ start_tlshd() { # MACHINE <CONFIG
 	in_background "$dir/$1/agent.log" $in tlshd -s -c "$dir/$1/tlshd.conf"
 	eval "agent_$1=$!"
 	wait_for 10 registered || bail_out "tlshd of $1: $(tail -n 5 "$dir/$1/agent.log")"
-}
-
-# registered: somebody on the machine that is on listens to a group of generic netlink's.
-registered() {
-	$in awk '$2 == 16 && $4 !~ /^0*$/ && NR > 1 { found = 1 } END { exit !found }' /proc/self/net/netlink
 }
 
 # reconfigure MACHINE ARGUMENT...: a ktlsd that runs takes what ktlsd_MACHINE prints now.
@@ -145,7 +141,7 @@ keyring_links() {
 
 # same_links: as many as $links
 same_links() {
-	wait_for 3 eval '[ "$(keyring_links)" = "$links" ]' || {
+	wait_for 3 eval "[ \"\$(keyring_links)\" = $links ]" || {
 		echo "$links links before, now:"
 		grep -E ' _(ses|pid)' /proc/keys
 		return 1

@@ -4,8 +4,6 @@
 # shellcheck disable=SC2034,SC2086,SC2154,SC2317 # for the script; commands with their options; set elsewhere; called by name
 # shellcheck source=tests/machines_lib.sh
 . "$(dirname "$0")/machines_lib.sh"
-# shellcheck source=tests/nfsd_lib.sh
-. "$(dirname "$0")/nfsd_lib.sh"
 
 mountpoint=$dir/mnt exported=$dir/exported
 trap 'nfs_end; kill_all; rm -rf "$dir"' EXIT

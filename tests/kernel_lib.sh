@@ -1,7 +1,13 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: MIT
-# To be sourced, by tests and the bench: an NFS server that exports a tmpfs. $in is what commands begin with, or empty.
-# shellcheck disable=SC2086 # $in is a command with its options
+# To be sourced, by tests and the bench: who takes the kernel's requests, and an NFS server that makes some. $in is what commands
+# begin with, or empty.
+# shellcheck disable=SC2016,SC2086 # awk's text; $in is a command with its options
+
+# registered: somebody on the machine that is on listens to a group of generic netlink's.
+registered() {
+	${in:-} awk '$2 == 16 && $4 !~ /^0*$/ && NR > 1 { found = 1 } END { exit !found }' /proc/self/net/netlink
+}
 
 # start_nfsd FOLDER: $mountd is a process of it, the others are the kernel's: as many as ask for handshakes at a time. The kernel
 # of a machine with 2 GiB lets five requests wait for the agent; of more it refuses the connection, and nobody hears of it.
