@@ -89,27 +89,40 @@ requests_in_flight() { # MACHINE COUNT
 	[ "$($in ktlsctl status --json | jq .kernel_requests.in_flight)" = "$2" ]
 }
 
-# In seconds: the kernel's clients give a handshake up after 10 by themselves. Who has been told does so at once; a slow machine
-# may take its time for it.
-early=5
+# ---- times, by the clock: wait_for counts attempts ----
 
-# within SECONDS COMMAND...: it succeeds by then, by the clock; wait_for counts attempts.
+# In seconds: the kernel's clients give a handshake up after 10 by themselves. Who has been told does so at once; a slow machine
+# may take its time for it, and what takes long when all goes well takes as long besides.
+early=5 usual=0
+
+milliseconds() {
+	echo $(($(date +%s%N) / 1000000))
+}
+
+# usually COMMAND...: $usual is how long it takes here when all goes well.
+usually() {
+	usually_began=$(milliseconds)
+	"$@" || return
+	usual=$((($(milliseconds) - usually_began) / 1000))
+}
+
+# within SECONDS COMMAND...: it succeeds by then.
 within() {
-	within_end=$(($(date +%s%N) / 1000000 + $1 * 1000))
+	within_end=$(($(milliseconds) + $1 * 1000))
 	shift
 	until "$@"; do
-		[ $(($(date +%s%N) / 1000000)) -lt $within_end ] || return
+		[ "$(milliseconds)" -lt $within_end ] || return
 		sleep 0.1
 	done
 }
 
 # soon COMMAND...: well, and before the kernel would have come to it by itself.
 soon() {
-	soon_began=$(date +%s%N)
+	soon_began=$(milliseconds)
 	"$@" || return
-	soon_took=$((($(date +%s%N) - soon_began) / 1000000))
+	soon_took=$(($(milliseconds) - soon_began))
 	echo "it took $soon_took ms"
-	[ $soon_took -lt $((early * 1000)) ]
+	[ $soon_took -lt $(((early + usual) * 1000)) ]
 }
 
 # few_rights MACHINE: its agent is nobody and has no capability, its supervisor CAP_NET_ADMIN.
@@ -154,9 +167,9 @@ four_times() {
 
 # refuses NAME COMMAND...: it fails by itself, and sooner than the kernel gives up a handshake.
 refuses() {
-	refuses_began=$(date +%s)
+	refuses_began=$(milliseconds)
 	refuses_late "$@"
-	check "... and soon" [ $(($(date +%s) - refuses_began)) -lt 9 ]
+	check "... and soon" [ $(($(milliseconds) - refuses_began)) -lt $(((9 + usual) * 1000)) ]
 }
 
 # refuses_late NAME COMMAND...: it fails by itself. With TLS 1.3 a client that the server refuses learns of it when all seems well,

@@ -128,6 +128,7 @@ beside_stranger() {
 with() {
 	start_agent_of server "${1%:*}" server
 	start_agent_of client "${1#*:}" client
+	check "$1: a mount" usually mounts mtls
 	before_server=$(encrypted server) before_client=$(encrypted client)
 	check "$1: tls: a file of $megabytes MB goes there and back" carries tls
 	check "$1: mtls: a file of $megabytes MB goes there and back" carries mtls

@@ -84,7 +84,7 @@ ended() { # a child that nobody has waited for yet is a zombie
 make_nfs
 restart server ''
 restart client ''
-check "a mount" mounts tls
+check "a mount" usually mounts mtls
 
 supervisor=$(supervisor_of server)
 check "a client that says nothing" hang

@@ -5,7 +5,7 @@
 # shellcheck source=tests/machines_lib.sh
 . "$(dirname "$0")/machines_lib.sh"
 
-megabytes=${KTLSD_MEGABYTES:-32}
+megabytes=${KTLSD_MEGABYTES:-16}
 port=4420 subsystem=nqn.2014-08.org.nvmexpress:ktlsd-test hostid=11111111-2222-3333-4444-555555555555
 host=nqn.2014-08.org.nvmexpress:uuid:$hostid
 nvmet=/sys/kernel/config/nvmet mountpoint=$dir/mnt
@@ -114,10 +114,11 @@ disk() {
 		disk=/dev/$(basename "${candidate%/*}"/nvme*n*) && [ -b "$disk" ]
 }
 
-# carries OPTION...: a file system is made and a file written; by another connection the file is the same.
+# carries OPTION...: a file system is made and a file written; by another connection the file is the same. Written piece by piece: a
+# slow machine would not come to the last of all pieces at once in the 30 seconds that the kernel gives each.
 carries() {
 	connect "$@" && wait_for 5 disk && mkfs.ext4 -q -F "$disk" && mount "$disk" "$mountpoint" &&
-		dd if=/dev/urandom of="$mountpoint/file" bs=1M count=$megabytes conv=fsync && written=$(digest "$mountpoint/file") &&
+		dd if=/dev/urandom of="$mountpoint/file" bs=1M count=$megabytes oflag=direct && written=$(digest "$mountpoint/file") &&
 		umount "$mountpoint" && disconnect && connect "$@" && wait_for 5 disk && mount "$disk" "$mountpoint" &&
 		[ "$(digest "$mountpoint/file")" = "$written" ] && umount "$mountpoint" && disconnect
 }
@@ -133,6 +134,7 @@ no_connection() {
 # with SERVER:CLIENT: the whole test with these agents.
 with() {
 	start_agents "$1"
+	check "$1: a connection" usually connects --tls --tls-key=$sha256
 	before_server=$(encrypted server) before_client=$(encrypted client)
 	check "$1: a file system and $megabytes MB in it go there and back" carries --tls --tls-key=$sha256
 	check "$1: ... encrypted by the server's kernel" [ "$(encrypted server)" -ge $((before_server + 4)) ]
@@ -185,7 +187,7 @@ connect_fails() {
 
 only_ktlsd() {
 	start_agents ktlsd:ktlsd
-	check "a connection" connects --tls --tls-key=$sha256
+	check "a connection" usually connects --tls --tls-key=$sha256
 	links=$(keyring_links)
 	check "keys from keyrings that only the consumer names" from_keyrings $many
 	check "... and again, from one" four_times connects --tls --keyring=$strange --tls-key=$same
