@@ -168,8 +168,8 @@ D := $(DESTDIR)
 
 install: all
 	@test -n "$(HAVE_AGENT)" -a -n "$(HAVE_CTL)" || { echo "install: the agent can't be built here, see above" >&2; exit 1; }
-	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
-		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
+	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(INCLUDEDIR)/linux $D$(UNITDIR) \
+		$D$(DOCDIR)/examples $D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
 	install $(O)/ktlsd $D$(SBINDIR)
 	install $(O)/ktlsctl $(O)/ktls-bench $D$(BINDIR)
 	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
@@ -177,8 +177,9 @@ install: all
 	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so
 	install -m 644 $(O)/libktlsd.a $D$(LIBDIR)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' userspace/lib/libktlsd.pc.in >$D$(LIBDIR)/pkgconfig/libktlsd.pc
-	install -m 644 userspace/lib/ktlsd.h $D$(INCLUDEDIR)
+	install -m 644 userspace/lib/ktlsd.h userspace/lib/ktlsd_uring.h $D$(INCLUDEDIR)
 	install -m 644 uapi/ktlsd/protocol.h $D$(INCLUDEDIR)/ktlsd
+	install -m 644 uapi/linux/ktlsd.h $D$(INCLUDEDIR)/linux
 	for page in docs/man/*; do install -D -m 644 $$page $D$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	sed -e 's|/usr/sbin/|$(SBINDIR)/|' -e 's|/etc/ktlsd/|$(SYSCONFDIR)/ktlsd/|' $(if $(SYSTEMD),,-e 's|^Type=notify|Type=exec|') \
 		dist/ktlsd.service >$D$(UNITDIR)/ktlsd.service
