@@ -156,6 +156,27 @@ $(O)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/main.c tests/fuzz/fuzz.h $(FUZZ_OBJE
 	$(CC) $(ALL_CFLAGS) -pie -fPIE -o $@ $(filter %.c %.o,$^) \
 		$(AGENT_LIBRARIES)
 
+# ---- the kernel module ----
+#
+# For the kernels that the test machines under QEMU boot; with NATIVE=1 for all of this machine's that have headers. What
+# the kernel's own build would leave beside the sources goes to build/module/VERSION. W=1 and C=1 are the kernel's.
+
+MODULE_KERNELS = $(patsubst /lib/modules/%/build,%,$(wildcard /lib/modules/*/build))
+
+module:
+	scripts/vm --kernel host-stock -- $(MAKE) -s module-here $(if $(C),C=$(C))
+
+.PHONY: module-here
+module-here: $(MODULE_KERNELS:%=module-for-%)
+	@test -n "$^" || { echo "module: no kernel's headers in /lib/modules/*/build: apt install linux-headers-amd64" >&2; exit 1; }
+
+module-for-%:
+	mkdir -p build/module/$*/kernel build/module/$*/uapi/linux
+	cp -u Kbuild build/module/$*
+	cp -u kernel/*.[ch] build/module/$*/kernel
+	cp -u uapi/linux/ktlsd.h build/module/$*/uapi/linux
+	$(MAKE) -C /lib/modules/$*/build M=$(CURDIR)/build/module/$* modules
+
 # ---- installation ----
 
 BINDIR ?= $(PREFIX)/bin
@@ -195,9 +216,6 @@ deb:
 lint:
 	scripts/lint
 
-module:
-	@echo "ktlsd.ko is not part of this version: there is no kernel/ to build."
-
 clean:
 	rm -rf build
 
@@ -212,4 +230,4 @@ help:
 	@echo "make install       PREFIX, DESTDIR, SYSCONFDIR, UNITDIR are honoured"
 	@echo "make deb           a Debian package in build/"
 	@echo "make check-kernel  NVMe over TLS on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
-	@echo "make module        for the part that is a kernel module"
+	@echo "make module        ktlsd.ko for Debian's stock kernels, into build/module/ (NATIVE=1: for this machine's own)"
