@@ -159,23 +159,32 @@ $(O)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/main.c tests/fuzz/fuzz.h $(FUZZ_OBJE
 # ---- the kernel module ----
 #
 # For the kernels that the test machines under QEMU boot; with NATIVE=1 for all of this machine's that have headers. What
-# the kernel's own build would leave beside the sources goes to build/module/VERSION. W=1 and C=1 are the kernel's.
+# the kernel's own build would leave beside the sources goes to build/module/VERSION.
 
+MODULE = build/module
 MODULE_KERNELS = $(patsubst /lib/modules/%/build,%,$(wildcard /lib/modules/*/build))
 
 module:
-	scripts/vm --kernel host-stock -- $(MAKE) -s module-here $(if $(C),C=$(C))
+	scripts/vm --kernel host-stock -- $(MAKE) -s module-here
 
 .PHONY: module-here
 module-here: $(MODULE_KERNELS:%=module-for-%)
-	@test -n "$^" || { echo "module: no kernel's headers in /lib/modules/*/build: apt install linux-headers-amd64" >&2; exit 1; }
+	@test -n "$^" || { echo "module: no headers of a kernel in /lib/modules/*/build: apt install linux-headers-amd64" >&2; exit 1; }
 
 module-for-%:
-	mkdir -p build/module/$*/kernel build/module/$*/uapi/linux
-	cp -u Kbuild build/module/$*
-	cp -u kernel/*.[ch] build/module/$*/kernel
-	cp -u uapi/linux/ktlsd.h build/module/$*/uapi/linux
-	$(MAKE) -C /lib/modules/$*/build M=$(CURDIR)/build/module/$* modules
+	mkdir -p $(MODULE)/$*/kernel $(MODULE)/$*/uapi/linux
+	cp -u Kbuild $(MODULE)/$*
+	cp -u kernel/*.[ch] $(MODULE)/$*/kernel
+	cp -u uapi/linux/ktlsd.h $(MODULE)/$*/uapi/linux
+	$(MAKE) -C /lib/modules/$*/build M=$(CURDIR)/$(MODULE)/$* modules
+
+# Debian's headers have all that it takes for sparse and kernel-doc only of 6.12.
+.PHONY: module-lint
+module-lint:
+	rm -rf build/lint
+	$(MAKE) module-here MODULE=build/lint W=1 KCFLAGS=-Werror
+	$(MAKE) module-here MODULE=build/lint MODULE_KERNELS='$(filter 6.12.%-amd64,$(MODULE_KERNELS))' C=2 CHECK='sparse -Wsparse-error'
+	/usr/lib/linux-kbuild-6.12*/scripts/kernel-doc -none -Wall -Werror kernel/*.[ch]
 
 # ---- installation ----
 
@@ -189,8 +198,8 @@ D := $(DESTDIR)
 
 install: all
 	@test -n "$(HAVE_AGENT)" -a -n "$(HAVE_CTL)" || { echo "install: the agent can't be built here, see above" >&2; exit 1; }
-	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(INCLUDEDIR)/linux $D$(UNITDIR) \
-		$D$(DOCDIR)/examples $D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
+	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
+		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
 	install $(O)/ktlsd $D$(SBINDIR)
 	install $(O)/ktlsctl $(O)/ktls-bench $D$(BINDIR)
 	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
@@ -200,7 +209,7 @@ install: all
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' userspace/lib/libktlsd.pc.in >$D$(LIBDIR)/pkgconfig/libktlsd.pc
 	install -m 644 userspace/lib/ktlsd.h userspace/lib/ktlsd_uring.h $D$(INCLUDEDIR)
 	install -m 644 uapi/ktlsd/protocol.h $D$(INCLUDEDIR)/ktlsd
-	install -m 644 uapi/linux/ktlsd.h $D$(INCLUDEDIR)/linux
+	install -D -m 644 uapi/linux/ktlsd.h $D$(INCLUDEDIR)/linux/ktlsd.h
 	for page in docs/man/*; do install -D -m 644 $$page $D$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	sed -e 's|/usr/sbin/|$(SBINDIR)/|' -e 's|/etc/ktlsd/|$(SYSCONFDIR)/ktlsd/|' $(if $(SYSTEMD),,-e 's|^Type=notify|Type=exec|') \
 		dist/ktlsd.service >$D$(UNITDIR)/ktlsd.service

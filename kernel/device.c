@@ -2,8 +2,8 @@
 /*
  * /dev/ktlsd: commands of rings and of ioctl(2), as <linux/ktlsd.h> has them; counters in /sys/class/misc/ktlsd.
  *
- * There is no command that accepts a connection and does the handshake, though it would save one: security_socket_accept()
- * and do_accept() are not exported, and accepting without them would pass by the security modules.
+ * There is no command that accepts a connection and does the handshake, though it would save one: neither
+ * security_socket_accept() nor do_accept() is exported, and to accept without them would pass by the security modules.
  */
 #include <linux/compat.h>
 #include <linux/fs.h>
@@ -42,8 +42,8 @@ void ktlsd_ring_is_due(struct ktlsd_request *request)
 }
 
 /*
- * The ring may end from the moment at which the command is marked, so the request is in it by then. And from then on it is
- * completed by ring_done() alone.
+ * The ring may end from the moment at which the command is marked, so the request is in it by then; and from then on
+ * only ring_done() completes it.
  */
 static int ring_handshake(struct io_uring_cmd *cmd, void __user *argument, unsigned int issue_flags)
 {
@@ -97,8 +97,7 @@ static int info(void __user *argument)
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	if (copy_to_user(argument, &known, sizeof(known)) ||
-	    clear_user(argument + sizeof(known), size - sizeof(known)))
+	if (copy_to_user(argument, &known, sizeof(known)) || clear_user(argument + sizeof(known), size - sizeof(known)))
 		return -EFAULT;
 	return 0;
 }
@@ -145,11 +144,11 @@ static long ktlsd_ioctl(struct file *file, unsigned int number, unsigned long ar
 
 /* ---- counters ---- */
 
-#define COUNTER(name)                                                                                     \
-	static ssize_t name##_show(struct device *device, struct device_attribute *attribute, char *page) \
-	{                                                                                                 \
-		return sysfs_emit(page, "%lld\n", (long long)atomic64_read(&ktlsd_counters.name));        \
-	}                                                                                                 \
+#define COUNTER(name)                                                                                                  \
+	static ssize_t name##_show(struct device *device, struct device_attribute *attribute, char *page)              \
+	{                                                                                                              \
+		return sysfs_emit(page, "%lld\n", (long long)atomic64_read(&ktlsd_counters.name));                     \
+	}                                                                                                              \
 	static DEVICE_ATTR_RO(name)
 
 COUNTER(requests);
@@ -162,9 +161,9 @@ COUNTER(in_flight);
 COUNTER(waiting);
 
 static struct attribute *ktlsd_attrs[] = {
-	&dev_attr_requests.attr,  &dev_attr_succeeded.attr,  &dev_attr_failed.attr,    &dev_attr_canceled.attr,
-	&dev_attr_timed_out.attr, &dev_attr_latency_us.attr, &dev_attr_in_flight.attr, &dev_attr_waiting.attr,
-	NULL,
+	&dev_attr_requests.attr,  &dev_attr_succeeded.attr, &dev_attr_failed.attr,
+	&dev_attr_canceled.attr,  &dev_attr_timed_out.attr, &dev_attr_latency_us.attr,
+	&dev_attr_in_flight.attr, &dev_attr_waiting.attr,   NULL,
 };
 ATTRIBUTE_GROUPS(ktlsd);
 

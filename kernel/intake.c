@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Between a caller's struct ktlsd_handshake and a request: what is asked for, on which socket, with which keys; and how it
- * ended.
+ * Between a caller's struct ktlsd_handshake and a request: what is asked for, on which socket, with which keys; and how
+ * it ended.
  *
  * What is checked is that the caller could do the same to the socket without the module, and has the right to the keys:
  *
@@ -9,9 +9,9 @@
  * - Keys by lookup_user_key() with the caller's credentials, as keyctl(2) does.
  * - Which agent gets to see it depends on the socket's network namespace alone, not on the caller's.
  *
- * What can't be checked: security modules see the agent set the socket's options, not the caller, and the agent acts with
- * its own identity. Who may open /dev/ktlsd may have handshakes done with the certificates that the agent has for the
- * kernel's requests; for that the device is root's, mode 0600.
+ * What can't be checked: security modules see the agent set the socket's options, not the caller, and the agent acts
+ * with its own identity. Who may open /dev/ktlsd may have handshakes done with the certificates that the agent has for
+ * the kernel's requests; for that the device is root's, mode 0600.
  */
 #include <linux/err.h>
 #include <linux/key-type.h>
@@ -39,13 +39,13 @@ static const struct way {
 	bool certificate;
 	bool keyring;
 } ways[] = {
-	{ KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_ANONYMOUS, tls_client_hello_anon, .name = true },
-	{ KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_PSK, tls_client_hello_psk, 1, KTLSD_HANDSHAKE_PEER_IDS_MAX, .name = true,
-	  .keyring = true },
-	{ KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_X509, tls_client_hello_x509, .name = true, .certificate = true,
-	  .keyring = true },
-	{ KTLSD_HANDSHAKE_SERVER, KTLSD_HANDSHAKE_PSK, tls_server_hello_psk, 0, 1, .keyring = true },
-	{ KTLSD_HANDSHAKE_SERVER, KTLSD_HANDSHAKE_X509, tls_server_hello_x509, .certificate = true, .keyring = true },
+	{KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_ANONYMOUS, tls_client_hello_anon, .name = true},
+	{KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_PSK, tls_client_hello_psk, 1, KTLSD_HANDSHAKE_PEER_IDS_MAX,
+	 .name = true, .keyring = true},
+	{KTLSD_HANDSHAKE_CLIENT, KTLSD_HANDSHAKE_X509, tls_client_hello_x509, .name = true, .certificate = true,
+	 .keyring = true},
+	{KTLSD_HANDSHAKE_SERVER, KTLSD_HANDSHAKE_PSK, tls_server_hello_psk, 0, 1, .keyring = true},
+	{KTLSD_HANDSHAKE_SERVER, KTLSD_HANDSHAKE_X509, tls_server_hello_x509, .certificate = true, .keyring = true},
 };
 
 /**
@@ -143,8 +143,8 @@ static int take_name(struct ktlsd_request *request, const struct ktlsd_handshake
 }
 
 /*
- * Special numbers such as KEY_SPEC_SESSION_KEYRING are refused: the thread may be one of the ring's. Nor is a key waited
- * for that is being made.
+ * Special numbers such as KEY_SPEC_SESSION_KEYRING are refused: the thread may be one of the ring's. A key that is
+ * being made is not waited for.
  */
 static int take_key(struct ktlsd_request *request, key_serial_t serial, enum key_need_perm need)
 {
@@ -193,7 +193,8 @@ static int take_keys(struct ktlsd_request *request, const struct ktlsd_handshake
  * ktlsd_take_in - what a caller asks for becomes what net/handshake takes
  * @request:	a new one; what it gets of references goes with its last one
  *
- * Context: the caller's. Return: 0, or what <linux/ktlsd.h> says of what is refused.
+ * Context: the caller's.
+ * Return: 0, or what <linux/ktlsd.h> says of what is refused.
  */
 int ktlsd_take_in(struct ktlsd_request *request)
 {
@@ -249,7 +250,7 @@ static int look_at_tls(struct sock *sk, struct ktlsd_handshake *result)
 int ktlsd_report(struct ktlsd_request *request)
 {
 	struct ktlsd_handshake __user *argument = request->argument;
-	struct ktlsd_handshake result = { .peer_id = request->peer_id };
+	struct ktlsd_handshake result = {.peer_id = request->peer_id};
 	const size_t from = offsetof(struct ktlsd_handshake, peer_id);
 	int error = look_at_tls(request->sock->sk, &result);
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * A request's life. ktlsd_request_new() → _start() → net/handshake, at once or by way of its namespace's queue → done()
- * when the agent has reported, or end() before that → who asked is told → ktlsd_request_settle(), in the caller's context.
+ * A request's life: ktlsd_request_new(), ktlsd_request_start(), then to net/handshake, at once or by way of its
+ * namespace's line; done() when the agent has reported, or end() before that; tell(), and ktlsd_request_settle() in the
+ * caller's context.
  *
  * What net/handshake leaves to its callers, and what follows from it here:
  *
  * - Two submissions on one socket at a time would each save and restore sk_destruct: one at a time in a namespace.
- * - It lets 3 to 50 requests wait for the agent (by memory), and says -EAGAIN to the rest: they wait here, in order, each
- *   namespace for itself.
- * - It has no deadlines, and if an agent dies nothing ever calls done(): patrol() looks for requests whose time is over.
+ * - It lets 3 to 50 requests wait for the agent (by memory), and says -EAGAIN to the rest: they wait here, in order,
+ *   each namespace for itself.
+ * - It has no deadlines, and if an agent dies nothing ever calls done(): patrol() finds requests whose time is over.
  * - tls_handshake_cancel() says whether done() will be called, but not whether the agent is reading the request at that
  *   moment: see struct ktlsd_request for the name. Up to 6.12 the agent's descriptor is made from a file that nobody
  *   holds for it, so a canceled request keeps its socket a while longer (rest).
@@ -39,12 +40,12 @@ module_param(limit, uint, 0644);
 MODULE_PARM_DESC(limit, "how many handshakes may be under way at a time (default 4096)");
 
 /**
- * struct namespace - what there is for each network namespace
+ * struct line - in front of net/handshake, one for each network namespace
  * @submitting:	held around net/handshake's functions
  * @waiting:	requests that it had no room for, the oldest first
- * @node:	in @crowded, while some wait
+ * @node:	in @lines, while some wait
  */
-struct namespace {
+struct line {
 	struct mutex submitting;
 	struct list_head waiting;
 	struct list_head node;
@@ -52,7 +53,7 @@ struct namespace {
 
 struct ktlsd_counters ktlsd_counters;
 
-static unsigned int namespace_id;
+static unsigned int line_id;
 static struct workqueue_struct *workqueue;
 static void patrol(struct work_struct *work);
 static DECLARE_DELAYED_WORK(patrol_work, patrol);
@@ -60,15 +61,15 @@ static DECLARE_DELAYED_WORK(patrol_work, patrol);
 /* Of all that follows, and of each request's state. */
 static DEFINE_SPINLOCK(lock);
 static LIST_HEAD(in_flight);
-static LIST_HEAD(crowded);
+static LIST_HEAD(lines);
 static LIST_HEAD(resting);
 static LIST_HEAD(free_requests);
 static unsigned int in_use;
 static unsigned long next_look;
 
-static struct namespace *namespace_of(const struct ktlsd_request *request)
+static struct line *line_of(const struct ktlsd_request *request)
 {
-	return net_generic(sock_net(request->sock->sk), namespace_id);
+	return net_generic(sock_net(request->sock->sk), line_id);
 }
 
 /* look_by - patrol() comes at @when at the latest */
@@ -124,7 +125,8 @@ static void reset(struct ktlsd_request *request)
  * @file:	the open /dev/ktlsd
  * @argument:	address of the caller's struct ktlsd_handshake
  *
- * Context: the caller's. Return: a request to be started, or why not; then the socket is as it was.
+ * Context: the caller's.
+ * Return: a request to be started, or why not; then the socket is as it was.
  */
 struct ktlsd_request *ktlsd_request_new(struct file *file, void __user *argument)
 {
@@ -204,7 +206,7 @@ static void conclude(struct ktlsd_request *request, int status, struct list_head
 	request->status = status;
 	request->latency_us = ktime_us_delta(ktime_get(), request->began);
 	list_move_tail(&request->node, ended);
-	if (!list_empty(&crowded))
+	if (!list_empty(&lines))
 		look_by(jiffies);
 }
 
@@ -222,7 +224,10 @@ static void tell(struct list_head *ended)
 	}
 }
 
-/* end - ends it if that is still possible here: if not, somebody else is about to. Only what we submitted is canceled. */
+/*
+ * end - ends it if that is still possible here; if not, somebody else is about to. Only what we submitted is canceled:
+ * any other request on that socket is not ours.
+ */
 static bool end(struct ktlsd_request *request, int status, struct list_head *ended)
 {
 	lockdep_assert_held(&lock);
@@ -288,11 +293,11 @@ int ktlsd_requests_cancel(struct file *file, u64 cookie)
 }
 
 /*
- * done - net/handshake: the agent has reported, or died with its namespace. In the agent's context.
+ * done - net/handshake: the agent has reported. In the agent's context.
  *
- * Before net/handshake kept DONE for administrators, whoever held the socket could say it, even of a request that no agent had
- * taken yet. That one would stay in net/handshake's queue behind its socket's end: taking it out of there is what the cancel
- * does, which otherwise comes too late by now.
+ * Before net/handshake kept DONE for administrators, whoever held the socket could say it, even of a request that no
+ * agent had taken yet. That one would stay in net/handshake's list beyond its socket's end. Too late for everything
+ * else, the cancel takes it off that list.
  */
 static void done(void *data, int status, key_serial_t peer_id)
 {
@@ -320,34 +325,34 @@ static void done(void *data, int status, key_serial_t peer_id)
 /* wait_in_line - as the first: those behind it came later */
 static void wait_in_line(struct ktlsd_request *request)
 {
-	struct namespace *namespace = namespace_of(request);
+	struct line *line = line_of(request);
 
 	lockdep_assert_held(&lock);
 	request->state = KTLSD_WAITING;
-	list_add(&request->waiting, &namespace->waiting);
-	if (list_empty(&namespace->node))
-		list_add_tail(&namespace->node, &crowded);
+	list_add(&request->waiting, &line->waiting);
+	if (list_empty(&line->node))
+		list_add_tail(&line->node, &lines);
 	atomic64_inc(&ktlsd_counters.waiting);
 	look_by(jiffies + RETRY);
 }
 
 /*
- * hello - to net/handshake. It may call done() before it returns, and with an error, too, if somebody says DONE before its
- * notification of the agents fails: then it leaves its destructor in the socket, and done() is called or about to be.
+ * hello - to net/handshake, which may call done() before this returns. Even with an error, if somebody says DONE before
+ * its notification of the agents fails: then its destructor stays in the socket, and done() was called or will be soon.
  */
 static int hello(struct ktlsd_request *request, bool *published)
 {
-	struct namespace *namespace = namespace_of(request);
+	struct line *line = line_of(request);
 	const struct sock *sk = request->sock->sk;
-	void (*destruct)(struct sock *sk);
+	const void *destruct;
 	int error;
 
 	request->args.ta_timeout_ms = jiffies_to_msecs(max_t(long, request->deadline - jiffies, 1));
-	mutex_lock(&namespace->submitting);
+	mutex_lock(&line->submitting);
 	destruct = READ_ONCE(sk->sk_destruct);
 	error = request->hello(&request->args, GFP_KERNEL);
 	*published = !error || READ_ONCE(sk->sk_destruct) != destruct;
-	mutex_unlock(&namespace->submitting);
+	mutex_unlock(&line->submitting);
 	trace_ktlsd_submit(request, error);
 	return error;
 }
@@ -396,7 +401,7 @@ static void get_ready(struct ktlsd_request *request)
  */
 void ktlsd_request_start(struct ktlsd_request *request)
 {
-	struct namespace *namespace = namespace_of(request);
+	struct line *line = line_of(request);
 	bool others_wait;
 
 	request->args.ta_done = done;
@@ -406,10 +411,10 @@ void ktlsd_request_start(struct ktlsd_request *request)
 	spin_lock(&lock);
 	list_add_tail(&request->node, &in_flight);
 	look_by(request->deadline);
-	others_wait = !list_empty(&namespace->waiting) && !request->verdict;
+	others_wait = !list_empty(&line->waiting) && !request->verdict;
 	if (others_wait) {
 		request->state = KTLSD_WAITING;
-		list_add_tail(&request->waiting, &namespace->waiting);
+		list_add_tail(&request->waiting, &line->waiting);
 		atomic64_inc(&ktlsd_counters.waiting);
 	} else {
 		get_ready(request);
@@ -423,11 +428,12 @@ void ktlsd_request_start(struct ktlsd_request *request)
  * ktlsd_request_wait - until it has ended
  * @request:	a started one, of this thread
  *
- * A fatal signal ends it. Return: as ktlsd_request_settle(), which is called.
+ * A fatal signal ends it.
+ * Return: as ktlsd_request_settle(), which is called.
  */
 int ktlsd_request_wait(struct ktlsd_request *request)
 {
-	if (wait_for_completion_killable(&request->done)) {
+	if (wait_for_completion_state(&request->done, TASK_KILLABLE | TASK_FREEZABLE)) {
 		ktlsd_request_end(request, -ECANCELED);
 		wait_for_completion(&request->done);
 	}
@@ -453,10 +459,11 @@ static void count(const struct ktlsd_request *request, int status)
  * ktlsd_request_settle - the last thing: result and socket are put in order
  * @request:	an ended one; the command's reference is given up
  *
- * The socket is shut down unless it encrypts, or net/handshake never had the request and its caller did not give it up. It is
- * done here and not where the end comes from, since it waits for who has locked the socket.
+ * The socket is shut down unless it encrypts, or was refused before an agent could see it. That is done here and not
+ * where the end comes from, since it waits for whoever has locked the socket.
  *
- * Context: the caller's, or a kernel thread's where the caller is gone. May sleep. Return: what the caller is told.
+ * Context: the caller's, or a kernel thread's where the caller is gone. May sleep.
+ * Return: what the caller is told.
  */
 int ktlsd_request_settle(struct ktlsd_request *request)
 {
@@ -464,7 +471,7 @@ int ktlsd_request_settle(struct ktlsd_request *request)
 
 	if (!status)
 		status = ktlsd_report(request);
-	if (status && (request->published || request->verdict || status == -ECANCELED || status == -ETIMEDOUT))
+	if (status && (request->published || status == -ECANCELED || status == -ETIMEDOUT))
 		kernel_sock_shutdown(request->sock, SHUT_RDWR);
 	trace_ktlsd_done(request, status);
 	count(request, status);
@@ -474,14 +481,14 @@ int ktlsd_request_settle(struct ktlsd_request *request)
 
 /* ---- what happens by time ---- */
 
-/* Those of one namespace, until net/handshake is full again. */
-static void submit_those_of(struct namespace *namespace)
+/* Until net/handshake is full again. */
+static void submit_those_in(struct line *line)
 {
 	struct ktlsd_request *request;
 	struct net *net = NULL;
 
 	lockdep_assert_held(&lock);
-	while ((request = list_first_entry_or_null(&namespace->waiting, struct ktlsd_request, waiting))) {
+	while ((request = list_first_entry_or_null(&line->waiting, struct ktlsd_request, waiting))) {
 		bool waits;
 
 		list_del_init(&request->waiting);
@@ -499,17 +506,17 @@ static void submit_those_of(struct namespace *namespace)
 		put_net(net);
 }
 
-/* A namespace in which nobody waits any more is forgotten here; one whose time has come, by namespace_exit(). */
+/* A line in which nobody stands any more is forgotten here. */
 static void submit_waiting(void)
 {
-	struct namespace *namespace;
+	struct line *line;
 	LIST_HEAD(turn);
 
 	spin_lock(&lock);
-	list_splice_init(&crowded, &turn);
-	while ((namespace = list_first_entry_or_null(&turn, struct namespace, node))) {
-		list_del_init(&namespace->node);
-		submit_those_of(namespace);
+	list_splice_init(&lines, &turn);
+	while ((line = list_first_entry_or_null(&turn, struct line, node))) {
+		list_del_init(&line->node);
+		submit_those_in(line);
 	}
 	spin_unlock(&lock);
 }
@@ -539,7 +546,7 @@ static void patrol(struct work_struct *work)
 	submit_waiting();
 	wake_rested(false);
 	spin_lock(&lock);
-	if (!list_empty(&crowded))
+	if (!list_empty(&lines))
 		look_by(jiffies + RETRY);
 	if (!list_empty(&resting))
 		look_by(list_first_entry(&resting, struct ktlsd_request, node)->deadline);
@@ -548,31 +555,31 @@ static void patrol(struct work_struct *work)
 
 /* ---- module ---- */
 
-static int __net_init namespace_init(struct net *net)
+static int __net_init line_init(struct net *net)
 {
-	struct namespace *namespace = net_generic(net, namespace_id);
+	struct line *line = net_generic(net, line_id);
 
-	mutex_init(&namespace->submitting);
-	INIT_LIST_HEAD(&namespace->waiting);
-	INIT_LIST_HEAD(&namespace->node);
+	mutex_init(&line->submitting);
+	INIT_LIST_HEAD(&line->waiting);
+	INIT_LIST_HEAD(&line->node);
 	return 0;
 }
 
 /* Each request holds its namespace by the socket, so there are none. */
-static void __net_exit namespace_exit(struct net *net)
+static void __net_exit line_exit(struct net *net)
 {
-	struct namespace *namespace = net_generic(net, namespace_id);
+	struct line *line = net_generic(net, line_id);
 
 	spin_lock(&lock);
-	list_del_init(&namespace->node);
+	list_del_init(&line->node);
 	spin_unlock(&lock);
 }
 
-static struct pernet_operations namespace_operations = {
-	.init = namespace_init,
-	.exit = namespace_exit,
-	.id = &namespace_id,
-	.size = sizeof(struct namespace),
+static struct pernet_operations line_operations = {
+	.init = line_init,
+	.exit = line_exit,
+	.id = &line_id,
+	.size = sizeof(struct line),
 };
 
 /**
@@ -587,7 +594,7 @@ int ktlsd_requests_init(void)
 	workqueue = alloc_workqueue("ktlsd", WQ_UNBOUND, 0);
 	if (!workqueue)
 		return -ENOMEM;
-	error = register_pernet_subsys(&namespace_operations);
+	error = register_pernet_subsys(&line_operations);
 	if (error)
 		destroy_workqueue(workqueue);
 	return error;
@@ -608,7 +615,7 @@ void ktlsd_requests_exit(void)
 		schedule_timeout_uninterruptible(REST);
 	wake_rested(true);
 	destroy_workqueue(workqueue);
-	unregister_pernet_subsys(&namespace_operations);
+	unregister_pernet_subsys(&line_operations);
 	synchronize_rcu_tasks();
 	list_for_each_entry_safe(request, next, &free_requests, node)
 		kfree(request);

@@ -15,7 +15,7 @@ struct io_uring_cmd;
 /**
  * enum ktlsd_state - how far a request is
  * @KTLSD_STARTING:	not submitted yet, or being submitted; who does that looks at @verdict afterwards
- * @KTLSD_WAITING:	net/handshake had no room: in its namespace's queue
+ * @KTLSD_WAITING:	net/handshake had no room: in its namespace's line
  * @KTLSD_SUBMITTED:	net/handshake has it and calls done, unless tls_handshake_cancel() comes first
  * @KTLSD_ENDED:	its caller is told, or knows
  */
@@ -24,7 +24,7 @@ enum ktlsd_state { KTLSD_STARTING, KTLSD_WAITING, KTLSD_SUBMITTED, KTLSD_ENDED }
 /**
  * struct ktlsd_request - a handshake, from the command to its completion
  * @node:	among those in flight, told, resting or free
- * @waiting:	in its namespace's queue
+ * @waiting:	in its namespace's line
  * @references:	the command's, and that of who submits it
  * @state:	how far it is
  * @verdict:	why it has to end, for who is submitting it

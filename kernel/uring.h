@@ -9,8 +9,8 @@
 #include <linux/version.h>
 
 /*
- * Before 6.14 a command that waits in a chain is read from its slot in the submission queue when its turn comes, whatever
- * stands there by then. One with IOSQE_ASYNC was copied. "io_uring/uring_cmd: unconditionally copy SQEs at prep time"
+ * Before 6.14 ("io_uring/uring_cmd: unconditionally copy SQEs at prep time") a command that waits in a chain is read
+ * from its slot in the submission queue when its turn comes, whatever is there by then, unless it has IOSQE_ASYNC.
  */
 #define KTLSD_SQE_IS_COPIED (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0))
 
@@ -36,12 +36,12 @@ static inline void ktlsd_uring_done(struct io_uring_cmd *cmd, int ret, unsigned 
 
 /* KTLSD_TASK_WORK(name, cmd, issue_flags): the head of a function for io_uring_cmd_complete_in_task(). */
 #ifdef IO_URING_CMD_TASK_WORK_ISSUE_FLAGS
-#define KTLSD_TASK_WORK(name, cmd, issue_flags)                                                    \
-	static void name##_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags);            \
-	static void name(struct io_tw_req request, io_tw_token_t token)                            \
-	{                                                                                          \
-		name##_in_task(io_uring_cmd_from_tw(request), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS); \
-	}                                                                                          \
+#define KTLSD_TASK_WORK(name, cmd, issue_flags)                                                                        \
+	static void name##_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags);                                \
+	static void name(struct io_tw_req request, io_tw_token_t token)                                                \
+	{                                                                                                              \
+		name##_in_task(io_uring_cmd_from_tw(request), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);                     \
+	}                                                                                                              \
 	static void name##_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
 #else
 #define KTLSD_TASK_WORK(name, cmd, issue_flags) static void name(struct io_uring_cmd *cmd, unsigned int issue_flags)
