@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <linux/keyctl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -274,6 +275,17 @@ static void use_keyring(struct request *request, int32_t key)
 
 static void (*const uses[])(struct request *request, int32_t key) = {use_psk, use_certificate, use_keyring};
 
+/* A key that is good for that, with a name of its own. */
+static int32_t add_one(void (*use)(struct request *request, int32_t key))
+{
+	static int count;
+	char name[16];
+
+	snprintf(name, sizeof(name), "key %d", ++count);
+	return use == use_keyring ? syscall(SYS_add_key, "keyring", name, NULL, 0, KEY_SPEC_SESSION_KEYRING)
+				  : add_key(name, KEY_SPEC_SESSION_KEYRING);
+}
+
 /* Keys that are there and may not be used: revoked, closed to everybody, another user's. */
 TEST_F(module, keys_of_others)
 {
@@ -281,20 +293,18 @@ TEST_F(module, keys_of_others)
 
 	ASSERT_LT(0, keyctl(KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0));
 	for (size_t i = 0; i < ARRAY_SIZE(uses); i++) {
-		const char *type = uses[i] == use_keyring ? "keyring" : "user";
 		struct request *request = device_request(self->connection.ours);
 
-		key = syscall(SYS_add_key, type, "closed", type[0] == 'u' ? "x" : NULL, type[0] == 'u',
-			      KEY_SPEC_SESSION_KEYRING);
+		key = add_one(uses[i]);
 		ASSERT_LT(0, key);
-		ASSERT_EQ(0, keyctl(KEYCTL_SETPERM, key, 0x01010101, 0)); /* may be looked at */
 		uses[i](request, key);
+		ASSERT_EQ(0, keyctl(KEYCTL_SETPERM, key, 0x01010101, 0)); /* may be looked at */
 		EXPECT_EQ(-EACCES, device_handshake(&self->device, request));
 
-		key = syscall(SYS_add_key, type, "revoked", type[0] == 'u' ? "x" : NULL, type[0] == 'u',
-			      KEY_SPEC_SESSION_KEYRING);
-		ASSERT_EQ(0, keyctl(KEYCTL_REVOKE, key, 0, 0));
+		key = add_one(uses[i]);
+		ASSERT_LT(0, key);
 		uses[i](request, key);
+		ASSERT_EQ(0, keyctl(KEYCTL_REVOKE, key, 0, 0));
 		EXPECT_EQ(-EKEYREVOKED, device_handshake(&self->device, request));
 	}
 	EXPECT_TRUE(connection_carries(&self->connection));
@@ -322,17 +332,11 @@ static int as_another_user(struct device *parents, struct connection *connection
 
 TEST_F(module, another_user)
 {
-	int32_t key;
-
 	if (self->device.way != BY_IOCTL)
 		return;
 	ASSERT_LT(0, keyctl(KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0));
-	key = add_key("root's", KEY_SPEC_SESSION_KEYRING);
-	ASSERT_LT(0, key);
-	for (size_t i = 0; i < ARRAY_SIZE(uses) - 1; i++)
-		EXPECT_EQ(EACCES, as_another_user(&self->device, &self->connection, key, uses[i]));
-	key = syscall(SYS_add_key, "keyring", "root's", NULL, 0, KEY_SPEC_SESSION_KEYRING);
-	EXPECT_EQ(EACCES, as_another_user(&self->device, &self->connection, key, use_keyring));
+	for (size_t i = 0; i < ARRAY_SIZE(uses); i++)
+		EXPECT_EQ(EACCES, as_another_user(&self->device, &self->connection, add_one(uses[i]), uses[i]));
 	EXPECT_TRUE(connection_carries(&self->connection));
 	close(self->agent);
 	EXPECT_EQ(ESRCH, as_another_user(&self->device, &self->connection, 0, NULL)); /* all but an agent was there */

@@ -22,8 +22,7 @@
 /* Whether the running kernel has it on disk, wherever make, DKMS or a distribution has put it. */
 static bool is_installed(void)
 {
-	static const char *const places[] = {"/lib/modules/%s/*/ktlsd.ko*", "/lib/modules/%s/*/*/ktlsd.ko*",
-					     "/lib/modules/%s/kernel/net/ktlsd/ktlsd.ko*"};
+	static const char *const places[] = {"*/ktlsd.ko*", "*/*/ktlsd.ko*", "kernel/net/ktlsd/ktlsd.ko*"};
 	struct utsname name;
 	char pattern[256];
 	glob_t matches;
@@ -31,7 +30,7 @@ static bool is_installed(void)
 
 	uname(&name);
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !is; i++) {
-		snprintf(pattern, sizeof(pattern), places[i], name.release);
+		snprintf(pattern, sizeof(pattern), "/lib/modules/%s/%s", name.release, places[i]);
 		is = glob(pattern, 0, NULL, &matches) == 0;
 		globfree(&matches);
 	}

@@ -81,7 +81,7 @@ int listener_make(struct sockaddr_in *address);
 /* "x" goes over it, either way, as it is. */
 bool connection_carries(const struct connection *connection);
 
-/* Nothing can be sent, and the peer sees the end. */
+/* Nothing that is sent arrives: the peer sees the end. */
 bool connection_is_dead(const struct connection *connection);
 
 /* One of /sys/class/misc/ktlsd/; -1: no such. */
