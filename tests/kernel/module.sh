@@ -13,27 +13,29 @@ port=4433 marker="ktlsd: tests began $$"
 counters=/sys/class/misc/ktlsd tracing=/sys/kernel/tracing
 has_ktlsd=$(command -v ktlsd) has_tlshd=$(command -v tlshd)
 
-ktlsd_server() {
+# Either agent takes both roles.
+ktlsd_both() {
 	printf '[service server]\nrole = server\nkernel = x509\nclient_certificate = request\n'
 	printf 'ca = %s\ncertificate = %s\nkey = %s\n' "$dir/pki/ca.pem" "$dir/pki/server.pem" "$dir/pki/server.key"
-}
-
-ktlsd_client() {
 	printf '[service client]\nrole = client\nkernel = anonymous, x509\n'
 	printf 'ca = %s\ncertificate = %s\nkey = %s\n' "$dir/pki/ca.pem" "$dir/pki/client.pem" "$dir/pki/client.key"
 }
 
-tlshd_of() { # ROLE
-	printf '[authenticate.%s]\nx509.truststore=%s\nx509.certificate=%s\nx509.private_key=%s\n' "$1" "$dir/pki/ca.pem" \
-		"$dir/pki/$1.pem" "$dir/pki/$1.key"
+tlshd_both() {
+	for role in server client; do
+		printf '[authenticate.%s]\nx509.truststore=%s\nx509.certificate=%s\nx509.private_key=%s\n' $role "$dir/pki/ca.pem" \
+			"$dir/pki/$role.pem" "$dir/pki/$role.key"
+	done
 }
 
-tlshd_server() { tlshd_of server; }
-tlshd_client() { tlshd_of client; }
+ktlsd_server() { ktlsd_both; }
+ktlsd_client() { ktlsd_both; }
+tlshd_server() { tlshd_both; }
+tlshd_client() { tlshd_both; }
 
 make_certificates() {
 	{
-		pki init "$dir/pki" && pki issue "$dir/pki" server server --name "IP:$server" --name DNS:server.example &&
+		pki init "$dir/pki" && pki issue "$dir/pki" server server --name "IP:$server" --name DNS:server.example --name DNS:localhost &&
 			pki issue "$dir/pki" client client --name DNS:client.example
 	} >"$dir/check" 2>&1 || bail_out "pki: $(tail -n 5 "$dir/check")"
 }
@@ -117,13 +119,13 @@ with() {
 	case $1 in *ktlsd*) [ -n "$has_ktlsd" ] || return ;; esac
 	case $1 in *tlshd*) [ -n "$has_tlshd" ] || return ;; esac
 	start_agents "$1"
-	talk "$1: by rings, a chain" '^result 0$' --
+	talk "$1: by rings, a chain" '^result 0$' --name server.example --
 	says "$1: ... TLS 1.3, and the server's answer" 'version 0x304' '^GET / HTTP' -- cat "$dir/client.log"
-	talk "$1: by ioctl" '^GET / HTTP' --ioctl -- --ioctl
-	talk "$1: the server's name" '^result 0$' --name server.example --
+	talk "$1: by ioctl" '^GET / HTTP' --name server.example --ioctl -- --ioctl
+	case $1 in *:ktlsd) talk "$1: the server's address is its name" '^result 0$' -- ;; esac
 	talk "$1: another name is refused" '^result -[1-9]' --name other.example --
 	talk "$1: ... and the server hears of it" '^result -[1-9]' --name other.example --
-	talk "$1: a client's certificate" '^result 0$' --auth 3 --
+	talk "$1: a client's certificate" '^result 0$' --name server.example --auth 3 --
 	check "$1: ... which the server is told of" grep -qE '^peer -?[1-9]' "$dir/talk.log"
 	stop_agents
 }
@@ -148,7 +150,8 @@ gnutls_says() {
 
 to_s_server() {
 	on server
-	in_background "$dir/s_server.log" $in openssl s_server -accept $port -www -cert "$dir/pki/server.pem" -key "$dir/pki/server.key"
+	in_background "$dir/s_server.log" $in openssl s_server -accept $port -www -cert "$dir/pki/server.pem" \
+		-cert_chain "$dir/pki/server.pem" -key "$dir/pki/server.key"
 	s_server=$!
 	wait_for 10 grep -q ACCEPT "$dir/s_server.log"
 	on client

@@ -153,7 +153,7 @@ TEST_F(module, deadline)
 		device_start(&self->device, request);
 		ASSERT_TRUE(gets_to(self->agent, stage, &seen));
 		EXPECT_EQ(-ETIMEDOUT, device_wait(&self->device, request, PATIENCE_MS));
-		EXPECT_LE(290, now_ms() - began);
+		EXPECT_LE(200, now_ms() - began); /* an emulated processor's ticks come late, and then all at once */
 		EXPECT_GT(2000, now_ms() - began);
 		EXPECT_TRUE(connection_is_dead(&connection));
 		comes_late(self->agent, stage, &seen);
@@ -185,6 +185,7 @@ TEST_F(module, another_agent)
 
 	device_start(&self->device, request);
 	ASSERT_TRUE(counter_becomes("in_flight", 1));
+	sleep_ms(100); /* it is in flight a moment before net/handshake has it */
 	close(self->agent);
 	self->agent = puppet_open();
 	ASSERT_EQ(0, answer_well(self->agent));

@@ -64,14 +64,42 @@ static void fill(int fd, bool client)
 	}
 }
 
-/* Data, until the stream ends: a close_notify and whatever else is not data ends it, too, with EIO. */
+#define SOL_TLS_LEVEL 282
+#define RECORD_TYPE 1 /* to be set */
+#define RECORD_TYPE_SEEN 2
+#define ALERT 21
+#define DATA 23
+
+/* Returns the record's type; length: 0 at the end of TCP's stream. */
+static uint8_t receive_record(int fd, char *buffer, size_t size, ssize_t *length)
+{
+	char control[CMSG_SPACE(1)];
+	struct iovec part = {buffer, size};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	const struct cmsghdr *header;
+
+	*length = recvmsg(fd, &message, 0);
+	header = *length > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	return header && header->cmsg_level == SOL_TLS_LEVEL && header->cmsg_type == RECORD_TYPE_SEEN
+		       ? *CMSG_DATA(header)
+		       : DATA;
+}
+
+/* Data, until the stream ends; tickets are left out. */
 static void print_rest(int fd)
 {
 	char buffer[4096];
 	ssize_t n;
 
-	while ((n = recv(fd, buffer, sizeof(buffer), 0)) > 0)
-		fwrite(buffer, 1, n, stdout);
+	for (;;) {
+		uint8_t type = receive_record(fd, buffer, sizeof(buffer), &n);
+
+		if (n <= 0 || type == ALERT)
+			break;
+		if (type == DATA)
+			fwrite(buffer, 1, n, stdout);
+	}
 	fflush(stdout);
 }
 
@@ -84,10 +112,10 @@ static void close_notify(int fd)
 		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
-	header->cmsg_level = 282; /* SOL_TLS */
-	header->cmsg_type = 1;	  /* TLS_SET_RECORD_TYPE */
+	header->cmsg_level = SOL_TLS_LEVEL;
+	header->cmsg_type = RECORD_TYPE;
 	header->cmsg_len = CMSG_LEN(1);
-	*CMSG_DATA(header) = 21; /* alert */
+	*CMSG_DATA(header) = ALERT;
 	sendmsg(fd, &message, MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
 }
