@@ -238,5 +238,5 @@ help:
 	@echo "make lint          clang-format, clang-tidy, cppcheck, shellcheck"
 	@echo "make install       PREFIX, DESTDIR, SYSCONFDIR, UNITDIR are honoured"
 	@echo "make deb           a Debian package in build/"
-	@echo "make check-kernel  NVMe over TLS on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
+	@echo "make check-kernel  NFS, NVMe and the module on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
 	@echo "make module        ktlsd.ko for Debian's stock kernels, into build/module/ (NATIVE=1: for this machine's own)"

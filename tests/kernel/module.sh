@@ -221,7 +221,7 @@ echo "$marker" >/dev/kmsg
 loaded || load || bail_out "the module does not load: $(dmesg | tail -n 3)"
 check "/dev/ktlsd is there" wait_for 5 loaded
 [ -z "$has_ktlsd" ] || says "doctor says for whom" 'kernel module .*/dev/ktlsd is for root:root, mode 0600' -- ktlsctl doctor
-for program in module module_life module_use; do
+for program in module_request module_life module_use; do
 	run_program "$program" $program
 done
 for _ in 1 2 3; do
