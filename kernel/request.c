@@ -346,19 +346,24 @@ static void wait_in_line(struct ktlsd_request *request)
 /*
  * hello - to net/handshake, which may call done() before this returns. Even with an error, if somebody says DONE before
  * its notification of the agents fails: then its destructor stays in the socket, and done() was called or will be soon.
+ *
+ * 6.12 takes its reference to the socket only after an agent may have reported, which gives it back: unless we hold it
+ * meanwhile, an open socket would be freed.
  */
 static int hello(struct ktlsd_request *request, bool *published)
 {
 	struct line *line = line_of(request);
-	const struct sock *sk = request->sock->sk;
+	struct sock *sk = request->sock->sk;
 	const void *destruct;
 	int error;
 
 	request->args.ta_timeout_ms = jiffies_to_msecs(max_t(long, request->deadline - jiffies, 1));
 	mutex_lock(&line->submitting);
+	sock_hold(sk);
 	destruct = READ_ONCE(sk->sk_destruct);
 	error = request->hello(&request->args, GFP_KERNEL);
 	*published = !error || READ_ONCE(sk->sk_destruct) != destruct;
+	sock_put(sk);
 	mutex_unlock(&line->submitting);
 	trace_ktlsd_submit(request, error);
 	return error;
