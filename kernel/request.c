@@ -64,7 +64,8 @@ static LIST_HEAD(in_flight);
 static LIST_HEAD(lines);
 static LIST_HEAD(resting);
 static LIST_HEAD(free_requests);
-static unsigned int in_use;
+static unsigned int in_use; /* but for those that rest: there may be as many of them again */
+static unsigned int at_rest;
 static unsigned long next_look;
 
 static struct line *line_of(const struct ktlsd_request *request)
@@ -87,9 +88,10 @@ static void look_by(unsigned long when)
 static struct ktlsd_request *take_free(void)
 {
 	struct ktlsd_request *request;
+	unsigned int most = READ_ONCE(limit);
 
 	spin_lock(&lock);
-	if (in_use >= READ_ONCE(limit)) {
+	if (in_use >= most || at_rest >= most) {
 		spin_unlock(&lock);
 		return ERR_PTR(-EOVERFLOW);
 	}
@@ -169,6 +171,8 @@ void ktlsd_request_put(struct ktlsd_request *request)
 		spin_lock(&lock);
 		request->deadline = jiffies + REST;
 		list_add_tail(&request->node, &resting);
+		in_use--;
+		at_rest++;
 		look_by(request->deadline);
 		spin_unlock(&lock);
 		return;
@@ -192,7 +196,10 @@ static void wake_rested(bool all)
 	spin_unlock(&lock);
 	list_for_each_entry_safe(request, next, &rested, node) {
 		sockfd_put(request->sock);
-		give_back(request);
+		spin_lock(&lock);
+		at_rest--;
+		list_add(&request->node, &free_requests);
+		spin_unlock(&lock);
 	}
 }
 
