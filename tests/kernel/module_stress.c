@@ -132,6 +132,7 @@ static void is_crooked(const char *what, int number)
 /* An end that never hears; both ends say that they are ready, and are not for each other. */
 static void look_at(struct device *device, struct pair *pair)
 {
+	ssize_t n;
 	char byte;
 
 	if (!count_result(device_wait(device, pair->server, 2 * PATIENCE_MS)))
@@ -142,10 +143,15 @@ static void look_at(struct device *device, struct pair *pair)
 		is_crooked("the client's end waits for ever", 0);
 	if (pair->client->result != 0 || pair->server->result != 0 || pair->disturbed)
 		return;
-	if (send(pair->connection.peers, "x", 1, MSG_NOSIGNAL) != 1)
+	if (send(pair->connection.peers, "x", 1, MSG_NOSIGNAL) != 1) {
 		is_crooked("the client can't send", errno);
-	else if (recv(pair->connection.ours, &byte, 1, 0) != 1)
-		is_crooked("the server does not receive", errno);
+		return;
+	}
+	do
+		n = recv(pair->connection.ours, &byte, 1, 0);
+	while (n < 0 && errno == EINTR); /* a ring had something for us */
+	if (n != 1)
+		is_crooked("the server does not receive", n < 0 ? errno : 0);
 }
 
 /* The pool of requests is never given back: a batch is used again. */
