@@ -159,6 +159,36 @@ $(O)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/main.c tests/fuzz/fuzz.h $(FUZZ_OBJE
 	$(CC) $(ALL_CFLAGS) -pie -fPIE -o $@ $(filter %.c %.o,$^) \
 		$(AGENT_LIBRARIES)
 
+# ---- the kernel module ----
+#
+# For the kernels that the test machines under QEMU boot; with NATIVE=1 for all of this machine's that have headers. What
+# the kernel's own build would leave beside the sources goes to build/module/VERSION.
+
+MODULE = build/module
+MODULE_KERNELS = $(patsubst /lib/modules/%/build,%,$(wildcard /lib/modules/*/build))
+
+module:
+	scripts/vm --kernel host-stock -- $(MAKE) -s module-here
+
+.PHONY: module-here
+module-here: $(MODULE_KERNELS:%=module-for-%)
+	@test -n "$^" || { echo "module: no headers of a kernel in /lib/modules/*/build: apt install linux-headers-amd64" >&2; exit 1; }
+
+module-for-%:
+	mkdir -p $(MODULE)/$*/kernel $(MODULE)/$*/uapi/linux
+	cp -u Kbuild $(MODULE)/$*
+	cp -u kernel/*.[ch] $(MODULE)/$*/kernel
+	cp -u uapi/linux/ktlsd.h $(MODULE)/$*/uapi/linux
+	$(MAKE) -C /lib/modules/$*/build M=$(CURDIR)/$(MODULE)/$* modules
+
+# Debian's headers have all that it takes for sparse and kernel-doc only of 6.12.
+.PHONY: module-lint
+module-lint:
+	rm -rf build/lint
+	$(MAKE) module-here MODULE=build/lint W=1 KCFLAGS=-Werror
+	$(MAKE) module-here MODULE=build/lint MODULE_KERNELS='$(filter 6.12.%-amd64,$(MODULE_KERNELS))' C=2 CHECK='sparse -Wsparse-error'
+	/usr/lib/linux-kbuild-6.12*/scripts/kernel-doc -none -Wall -Werror kernel/*.[ch]
+
 # ---- installation ----
 
 BINDIR ?= $(PREFIX)/bin
@@ -180,8 +210,9 @@ install: all
 	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so
 	install -m 644 $(O)/libktlsd.a $D$(LIBDIR)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' userspace/lib/libktlsd.pc.in >$D$(LIBDIR)/pkgconfig/libktlsd.pc
-	install -m 644 userspace/lib/ktlsd.h $D$(INCLUDEDIR)
+	install -m 644 userspace/lib/ktlsd.h userspace/lib/ktlsd_uring.h $D$(INCLUDEDIR)
 	install -m 644 uapi/ktlsd/protocol.h $D$(INCLUDEDIR)/ktlsd
+	install -D -m 644 uapi/linux/ktlsd.h $D$(INCLUDEDIR)/linux/ktlsd.h
 	for page in docs/man/*; do install -D -m 644 $$page $D$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	sed -e 's|/usr/sbin/|$(SBINDIR)/|' -e 's|/etc/ktlsd/|$(SYSCONFDIR)/ktlsd/|' $(if $(SYSTEMD),,-e 's|^Type=notify|Type=exec|') \
 		dist/ktlsd.service >$D$(UNITDIR)/ktlsd.service
@@ -197,9 +228,6 @@ deb:
 lint:
 	scripts/lint
 
-module:
-	@echo "ktlsd.ko is not part of this version: there is no kernel/ to build."
-
 clean:
 	rm -rf build
 
@@ -207,7 +235,7 @@ help:
 	@echo "make               build what this machine's libraries allow, into $(O)/"
 	@echo "make demo          install what is missing, then a 100 MB file over kTLS, explained"
 	@echo "make check         install what is missing, then all tests, on two kernels (NATIVE=1: on this machine's own)"
-	@echo "make check-kernel  NFS and NVMe over TLS on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
+	@echo "make check-kernel  NFS, NVMe and the module on Debian's stock kernels under QEMU (NATIVE=1: on this machine's own)"
 	@echo "make check-all     both, and one line that counts them"
 	@echo "make bench         figures side by side with nginx and OpenSSL alone, into build/bench/"
 	@echo "make soak          a long run (SOAK_SECONDS=3600)"
@@ -215,4 +243,4 @@ help:
 	@echo "make lint          clang-format, clang-tidy, cppcheck, shellcheck"
 	@echo "make install       PREFIX, DESTDIR, SYSCONFDIR, UNITDIR are honoured"
 	@echo "make deb           a Debian package in build/"
-	@echo "make module        for the part that is a kernel module"
+	@echo "make module        ktlsd.ko for Debian's stock kernels, into build/module/ (NATIVE=1: for this machine's own)"

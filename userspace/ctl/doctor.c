@@ -14,7 +14,7 @@ static const char usage[] =
 	"usage: ktlsctl doctor [--json]\n"
 	"\n"
 	"Checks TLS in this kernel (every cipher is tried on a loopback connection), io_uring, the handshake\n"
-	"family and the agent. What is not in order is followed by what to do about it.\n"
+	"family, the module ktlsd.ko and the agent. What is not in order is followed by what to do about it.\n"
 	"\n"
 	"  --json  one JSON object\n"
 	"\n"
@@ -91,6 +91,7 @@ int doctor_main(int argc, char **argv)
 	check_kernel_tls();
 	check_io_uring();
 	check_handshake_family();
+	check_module();
 	check_agent();
 	if (options.json)
 		print_findings();

@@ -17,6 +17,7 @@ void found(enum verdict verdict, const char *check, const char *remedy, const ch
 void check_kernel_tls(void);
 void check_io_uring(void);
 void check_handshake_family(void);
+void check_module(void);
 void check_agent(void);
 
 #endif

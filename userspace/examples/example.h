@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct example_options {
 	const char *listen;
 	const char *port;
 	const char *service;
+	bool *device; /* --device was given; NULL: this program has no such option */
 };
 
 #define EXAMPLE_USAGE                                                                                                  \
@@ -36,11 +38,9 @@ struct example_options {
 static inline void example_parse(struct example_options *parsed, int argc, char **argv, const char *usage)
 {
 	static const struct option options[] = {
-		{"listen", required_argument, NULL, 'l'},
-		{"port", required_argument, NULL, 'p'},
-		{"service", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"listen", required_argument, NULL, 'l'},  {"port", required_argument, NULL, 'p'},
+		{"service", required_argument, NULL, 's'}, {"device", no_argument, NULL, 'd'},
+		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -58,6 +58,12 @@ static inline void example_parse(struct example_options *parsed, int argc, char 
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);
+		case 'd':
+			if (parsed->device) {
+				*parsed->device = true;
+				break;
+			}
+			/* fall through */
 		default:
 			fputs(usage, stderr);
 			exit(2);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTPS file server on io_uring, without a line of TLS: sockets come from a multishot accept, go to the agent in
- * batches, and come back encrypting. Each connection has one operation in the ring at a time.
+ * batches, and come back encrypting. Each connection has one operation in the ring at a time. With --device the handshake is
+ * such an operation, too: a command on /dev/ktlsd, and the agent is the kernel's affair.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -14,6 +15,7 @@
 #include "../example.h"
 #include "http.h"
 #include "ktlsd.h"
+#include "ktlsd_uring.h"
 
 #define RING_ENTRIES 128
 #define CONNECTIONS_MAX 8192
@@ -22,7 +24,9 @@
 #define SENDFILE_ONCE (1024 * 1024) /* then it is another connection's turn */
 
 static const char usage[] = "usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
-			    "over HTTPS.\n\n" EXAMPLE_USAGE;
+			    "over HTTPS.\n\n"
+			    "  --device        handshakes through " KTLSD_DEVICE_PATH
+			    ", by whoever takes the kernel's requests\n" EXAMPLE_USAGE;
 
 enum state {
 	HANDSHAKE, /* the agent has the socket: hands off */
@@ -51,6 +55,7 @@ struct connection {
 	size_t received;
 	size_t parsed; /* of what was received: the request that is being answered */
 
+	struct ktlsd_handshake handshake; /* the command, with --device */
 	struct ktlsd_close_notify close_notify;
 	struct response response;
 	size_t sent;  /* of its text */
@@ -61,7 +66,9 @@ struct connection {
 static char accepted, answered, ticked;
 
 static struct io_uring ring;
-static struct ktlsd *agent;
+static struct ktlsd *agent; /* NULL with --device */
+static bool by_device;
+static int device;
 static struct connection *connections;
 static unsigned int connection_count, now_s;
 static struct example_options options = EXAMPLE_DEFAULTS;
@@ -123,27 +130,44 @@ static void prep_readable(struct connection *c)
 	c->polling = true;
 }
 
+/* It goes to the agent with the next ktlsd_submit(). */
+static bool hand_over(struct connection *c)
+{
+	struct ktlsd_handoff *handoff = ktlsd_get_handoff(agent);
+
+	if (!handoff && ktlsd_submit(agent) > 0)
+		handoff = ktlsd_get_handoff(agent);
+	if (!handoff)
+		return false;
+	ktlsd_prep_server(handoff, c->fd, options.service);
+	handoff->cookie = (uintptr_t)c;
+	return true;
+}
+
+static bool prep_handshake(struct connection *c)
+{
+	ktlsd_handshake_server(&c->handshake, c->fd);
+	ktlsd_uring_prep_handshake(next_sqe(c), device, &c->handshake);
+	return true;
+}
+
 static void add_connection(int fd)
 {
 	struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
-	struct ktlsd_handoff *handoff = c ? ktlsd_get_handoff(agent) : NULL;
 
-	if (c && !handoff && ktlsd_submit(agent) > 0)
-		handoff = ktlsd_get_handoff(agent);
-	if (!handoff) { /* more than this server takes */
+	if (c)
+		c->fd = fd;
+	if (!c || !(agent ? hand_over(c) : prep_handshake(c))) { /* more than this server takes */
 		close(fd);
 		free(c);
 		return;
 	}
-	c->fd = fd;
 	c->next = connections;
 	c->link = &connections;
 	if (c->next)
 		c->next->link = &c->next;
 	connections = c;
 	connection_count++;
-	ktlsd_prep_server(handoff, fd, options.service);
-	handoff->cookie = (uintptr_t)c;
 }
 
 static void drop(struct connection *c)
@@ -341,6 +365,15 @@ static void linger(struct connection *c, int result)
 		drop(c);
 }
 
+/* result: what the agent says; the kernel says no more than an error. */
+static void shaken_hands(struct connection *c, int error, const struct ktlsd_result *result)
+{
+	if (error == 0 && ktlsd_stream_new(&c->stream, c->fd, agent, result) == 0)
+		next_request(c);
+	else
+		drop(c);
+}
+
 static void go_on(struct connection *c, int result)
 {
 	c->active_s = now_s;
@@ -367,6 +400,7 @@ static void go_on(struct connection *c, int result)
 		linger(c, result);
 		break;
 	case HANDSHAKE:
+		shaken_hands(c, result, NULL);
 		break;
 	}
 }
@@ -379,10 +413,7 @@ static void take_results(void)
 		struct connection *c = (void *)(uintptr_t)result->cookie;
 
 		c->active_s = now_s;
-		if (result->error == 0 && ktlsd_stream_new(&c->stream, c->fd, agent, result) == 0)
-			next_request(c);
-		else
-			drop(c);
+		shaken_hands(c, -result->error, result);
 		ktlsd_result_seen(agent);
 	}
 }
@@ -422,6 +453,22 @@ static void handle(const struct io_uring_cqe *cqe)
 	}
 }
 
+/* To who makes the handshakes. */
+static void open_way_out(void)
+{
+	int bad;
+
+	if (by_device) {
+		device = open(KTLSD_DEVICE_PATH, O_RDWR | O_CLOEXEC);
+		if (device < 0)
+			err(1, "%s", KTLSD_DEVICE_PATH);
+		return;
+	}
+	bad = ktlsd_open(&agent, NULL);
+	if (bad < 0)
+		errx(1, "no agent: %s", strerror(-bad));
+}
+
 int main(int argc, char **argv)
 {
 	struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -430,21 +477,21 @@ int main(int argc, char **argv)
 	const char *path;
 	int bad;
 
+	options.device = &by_device;
 	example_parse(&options, argc, argv, usage);
 	path = optind < argc ? argv[optind] : ".";
 	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
 		err(1, "%s", path);
 	signal(SIGPIPE, SIG_IGN);
-	bad = ktlsd_open(&agent, NULL);
-	if (bad < 0)
-		errx(1, "no agent: %s", strerror(-bad));
+	open_way_out();
 	bad = io_uring_queue_init_params(RING_ENTRIES, &ring, &params);
 	if (bad < 0)
 		errx(1, "io_uring: %s", strerror(-bad));
 	listener = example_listen(&options, 0);
 	prep_accept();
-	prep_agent();
+	if (agent)
+		prep_agent();
 	prep_tick();
 	for (;;) {
 		struct io_uring_cqe *cqe;
@@ -456,6 +503,7 @@ int main(int argc, char **argv)
 			count++;
 		}
 		io_uring_cq_advance(&ring, count);
-		ktlsd_submit(agent); /* all that were accepted in this pass, in one go */
+		if (agent)
+			ktlsd_submit(agent); /* all that were accepted in this pass, in one go */
 	}
 }
