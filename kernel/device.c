@@ -25,6 +25,12 @@ struct kept {
 
 /* ---- rings ---- */
 
+/* What a lower layer says is no answer to the ring: it would issue the command again, or wait for ever. */
+static int plain(int error)
+{
+	return error == -EAGAIN || error == -EIOCBQUEUED ? -EIO : error;
+}
+
 KTLSD_TASK_WORK(ring_done, cmd, issue_flags)
 {
 	struct kept *kept = io_uring_cmd_to_pdu(cmd, struct kept);
@@ -50,7 +56,7 @@ static int ring_handshake(struct io_uring_cmd *cmd, void __user *argument, unsig
 	struct ktlsd_request *request = ktlsd_request_new(cmd->file, argument);
 
 	if (IS_ERR(request))
-		return PTR_ERR(request);
+		return plain(PTR_ERR(request));
 	request->cmd = cmd;
 	io_uring_cmd_to_pdu(cmd, struct kept)->request = request;
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
@@ -132,7 +138,7 @@ static int ktlsd_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return -EINVAL;
 	if (KIND(cmd->cmd_op) == KIND(KTLSD_HANDSHAKE))
 		return ring_handshake(cmd, u64_to_user_ptr(address), issue_flags);
-	return command(cmd->file, KIND(cmd->cmd_op), u64_to_user_ptr(address));
+	return plain(command(cmd->file, KIND(cmd->cmd_op), u64_to_user_ptr(address)));
 }
 
 static long ktlsd_ioctl(struct file *file, unsigned int number, unsigned long argument)

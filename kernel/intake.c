@@ -13,6 +13,7 @@
  * with its own identity. Who may open /dev/ktlsd may have handshakes done with the certificates that the agent has for
  * the kernel's requests; for that the device is root's, mode 0600.
  */
+#include <linux/capability.h>
 #include <linux/err.h>
 #include <linux/key-type.h>
 #include <linux/string.h>
@@ -101,7 +102,13 @@ static bool makes_sense(const struct ktlsd_handshake *asked, const struct way *w
 	return true;
 }
 
-static int check_socket(const struct sock *sk)
+/**
+ * ktlsd_check_socket - whether a handshake can begin on it
+ * @sk:	any
+ *
+ * Return: 0, or what <linux/ktlsd.h> says of such a socket.
+ */
+int ktlsd_check_socket(const struct sock *sk)
 {
 	if (!sk_is_tcp(sk))
 		return -EPROTONOSUPPORT;
@@ -123,7 +130,7 @@ static int take_socket(struct ktlsd_request *request, int fd)
 	if (!request->sock)
 		return error;
 	request->args.ta_sock = request->sock;
-	return check_socket(request->sock->sk);
+	return ktlsd_check_socket(request->sock->sk);
 }
 
 static int take_name(struct ktlsd_request *request, const struct ktlsd_handshake *asked)
@@ -164,7 +171,16 @@ static int take_key(struct ktlsd_request *request, key_serial_t serial, enum key
 	if (need == KEY_NEED_LINK && key->type != &key_type_keyring)
 		return -ENOTDIR;
 	state = key_read_state(key);
-	return state == KEY_IS_UNINSTANTIATED ? -ENOKEY : min(state, 0);
+	switch (state) {
+	case KEY_IS_POSITIVE:
+		return 0;
+	case -EKEYREJECTED:
+	case -EKEYREVOKED:
+	case -EKEYEXPIRED:
+		return state;
+	default: /* -EAGAIN and -EIOCBQUEUED, which mean something else to a ring, among them */
+		return -ENOKEY;
+	}
 }
 
 static int take_keys(struct ktlsd_request *request, const struct ktlsd_handshake *asked)
@@ -177,6 +193,8 @@ static int take_keys(struct ktlsd_request *request, const struct ktlsd_handshake
 	args->ta_my_cert = asked->certificate;
 	args->ta_my_privkey = asked->private_key;
 	args->ta_num_peerids = asked->peer_id_count;
+	if (asked->keyring && !capable(CAP_NET_ADMIN))
+		return -EPERM;
 	error = take_key(request, asked->keyring, KEY_NEED_LINK);
 	if (!error)
 		error = take_key(request, asked->certificate, KEY_NEED_READ);

@@ -6,20 +6,21 @@
  *
  * What net/handshake leaves to its callers, and what follows from it here:
  *
- * - Two submissions on one socket at a time would each save and restore sk_destruct: one at a time in a namespace.
+ * - It saves sk_destruct, and restores it if it fails. Others do that, too, a second submission or kernel TLS on a
+ *   network card, but these with the socket locked: so it is here.
  * - It lets 3 to 50 requests wait for the agent (by memory), and says -EAGAIN to the rest: they wait here, in order,
  *   each namespace for itself.
  * - It has no deadlines, and if an agent dies nothing ever calls done(): patrol() finds requests whose time is over.
  * - tls_handshake_cancel() says whether done() will be called, but not whether the agent is reading the request at that
  *   moment: see struct ktlsd_request for the name. Up to 6.12 the agent's descriptor is made from a file that nobody
- *   holds for it, so a canceled request keeps its socket a while longer (rest).
+ *   holds for it, so a canceled request keeps its socket, and its keys, a while longer (rest). What an agent does in
+ *   there is short, unless it has to link a large keyring: one may be named only by who could keep it busy anyway.
  */
 #include <linux/capability.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
 #include <linux/moduleparam.h>
-#include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -33,7 +34,7 @@
 #include "trace.h"
 
 #define RETRY msecs_to_jiffies(4)
-#define REST HZ
+#define REST (4 * HZ)
 
 static unsigned int limit = 4096;
 module_param(limit, uint, 0644);
@@ -41,12 +42,10 @@ MODULE_PARM_DESC(limit, "how many handshakes may be under way at a time (default
 
 /**
  * struct line - in front of net/handshake, one for each network namespace
- * @submitting:	held around net/handshake's functions
  * @waiting:	requests that it had no room for, the oldest first
  * @node:	in @lines, while some wait
  */
 struct line {
-	struct mutex submitting;
 	struct list_head waiting;
 	struct list_head node;
 };
@@ -157,6 +156,14 @@ struct ktlsd_request *ktlsd_request_new(struct file *file, void __user *argument
 	return request;
 }
 
+static void release(struct ktlsd_request *request)
+{
+	while (request->key_count)
+		key_put(request->keys[--request->key_count]);
+	if (request->sock)
+		sockfd_put(request->sock);
+}
+
 /**
  * ktlsd_request_put - gives up a reference
  * @request:	it
@@ -165,8 +172,6 @@ void ktlsd_request_put(struct ktlsd_request *request)
 {
 	if (!refcount_dec_and_test(&request->references))
 		return;
-	while (request->key_count)
-		key_put(request->keys[--request->key_count]);
 	if (request->rest) {
 		spin_lock(&lock);
 		request->deadline = jiffies + REST;
@@ -177,8 +182,7 @@ void ktlsd_request_put(struct ktlsd_request *request)
 		spin_unlock(&lock);
 		return;
 	}
-	if (request->sock)
-		sockfd_put(request->sock);
+	release(request);
 	give_back(request);
 }
 
@@ -195,7 +199,7 @@ static void wake_rested(bool all)
 	}
 	spin_unlock(&lock);
 	list_for_each_entry_safe(request, next, &rested, node) {
-		sockfd_put(request->sock);
+		release(request);
 		spin_lock(&lock);
 		at_rest--;
 		list_add(&request->node, &free_requests);
@@ -240,8 +244,9 @@ static bool end(struct ktlsd_request *request, int status, struct list_head *end
 	lockdep_assert_held(&lock);
 	switch (request->state) {
 	case KTLSD_STARTING:
-		if (!request->verdict)
-			request->verdict = status;
+		if (request->verdict)
+			return false;
+		request->verdict = status;
 		return true;
 	case KTLSD_WAITING:
 		list_del_init(&request->waiting);
@@ -329,14 +334,17 @@ static void done(void *data, int status, key_serial_t peer_id)
 
 /* ---- the beginning ---- */
 
-/* wait_in_line - as the first: those behind it came later */
-static void wait_in_line(struct ktlsd_request *request)
+/* wait_in_line - as the first, since those behind it came later; but nobody waits for a socket that is not his */
+static void wait_in_line(struct ktlsd_request *request, bool first)
 {
 	struct line *line = line_of(request);
 
 	lockdep_assert_held(&lock);
 	request->state = KTLSD_WAITING;
-	list_add(&request->waiting, &line->waiting);
+	if (first)
+		list_add(&request->waiting, &line->waiting);
+	else
+		list_add_tail(&request->waiting, &line->waiting);
 	if (list_empty(&line->node))
 		list_add_tail(&line->node, &lines);
 	atomic64_inc(&ktlsd_counters.waiting);
@@ -348,23 +356,28 @@ static void wait_in_line(struct ktlsd_request *request)
  * its notification of the agents fails: then its destructor stays in the socket, and done() was called or will be soon.
  *
  * 6.12 takes its reference to the socket only after an agent may have reported, which gives it back: unless we hold it
- * meanwhile, an open socket would be freed.
+ * meanwhile, an open socket would be freed. With an error it takes none, but what was reported gives one back: ours.
+ *
+ * Return: as net/handshake; or -EINPROGRESS: somebody has locked the socket, for as long as he likes.
  */
 static int hello(struct ktlsd_request *request, bool *published)
 {
-	struct line *line = line_of(request);
 	struct sock *sk = request->sock->sk;
 	const void *destruct;
 	int error;
 
 	request->args.ta_timeout_ms = jiffies_to_msecs(max_t(long, request->deadline - jiffies, 1));
-	mutex_lock(&line->submitting);
 	sock_hold(sk);
-	destruct = READ_ONCE(sk->sk_destruct);
-	error = request->hello(&request->args, GFP_KERNEL);
-	*published = !error || READ_ONCE(sk->sk_destruct) != destruct;
-	sock_put(sk);
-	mutex_unlock(&line->submitting);
+	spin_lock_bh(&sk->sk_lock.slock);
+	error = sock_owned_by_user(sk) ? -EINPROGRESS : ktlsd_check_socket(sk);
+	if (!error) {
+		destruct = READ_ONCE(sk->sk_destruct);
+		error = request->hello(&request->args, GFP_ATOMIC);
+		*published = !error || READ_ONCE(sk->sk_destruct) != destruct;
+	}
+	spin_unlock_bh(&sk->sk_lock.slock);
+	if (!error || !*published)
+		sock_put(sk);
 	trace_ktlsd_submit(request, error);
 	return error;
 }
@@ -385,8 +398,8 @@ static bool submit(struct ktlsd_request *request)
 			request->state = KTLSD_SUBMITTED;
 			if (request->verdict)
 				end(request, request->verdict, &ended);
-		} else if (!request->verdict && error == -EAGAIN) {
-			wait_in_line(request);
+		} else if (!request->verdict && (error == -EAGAIN || error == -EINPROGRESS)) {
+			wait_in_line(request, error == -EAGAIN);
 			waits = true;
 		} else {
 			conclude(request, request->verdict ?: error, &ended);
@@ -571,7 +584,6 @@ static int __net_init line_init(struct net *net)
 {
 	struct line *line = net_generic(net, line_id);
 
-	mutex_init(&line->submitting);
 	INIT_LIST_HEAD(&line->waiting);
 	INIT_LIST_HEAD(&line->node);
 	return 0;

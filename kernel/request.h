@@ -115,6 +115,7 @@ int ktlsd_request_settle(struct ktlsd_request *request);
 int ktlsd_requests_cancel(struct file *file, u64 cookie);
 void ktlsd_ring_is_due(struct ktlsd_request *request);
 
+int ktlsd_check_socket(const struct sock *sk);
 int ktlsd_take_in(struct ktlsd_request *request);
 int ktlsd_report(struct ktlsd_request *request);
 

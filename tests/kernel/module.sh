@@ -221,7 +221,7 @@ done
 in=''
 check "a stress to begin with" stress --puppet
 check "... leaves nothing in flight" wait_for 20 idle
-sleep 2 # what rests, for late agents
+sleep 5 # what rests, for late agents
 objects >"$dir/objects"
 check "a stress: $in_flight in flight, cancellations, closes, kills" stress --puppet
 check "... leaves nothing in flight" wait_for 20 idle

@@ -46,6 +46,7 @@ enum ktlsd_handshake_auth {
  *   -EEXIST, -EBUSY			the socket has TLS; a handshake was tried on it before
  *   -EOVERFLOW				more handshakes are under way than the module takes on (parameter "limit")
  *   -ENOKEY, -EACCES, -ENOTDIR, ...	a key that the caller may not use; no keyring
+ *   -EPERM				a keyring, without CAP_NET_ADMIN
  *   -ESTALE				the SQE was overwritten before it was its turn in a chain (KTLSD_FEATURE_LINKED)
  *   -ESRCH				no agent is registered in the socket's network namespace
  *
@@ -69,7 +70,7 @@ struct ktlsd_handshake {
 	__aligned_u64 cookie;	 /* by which KTLSD_CANCEL finds it */
 
 	/* Serial numbers of keys (keyrings(7)) that the caller may use; 0: none. */
-	__s32 keyring;	   /* X509, PSK: for the agent to find the keys in; the caller may link it */
+	__s32 keyring;	   /* X509, PSK: to find the keys in; the caller may link it, and has CAP_NET_ADMIN */
 	__s32 certificate; /* X509, with private_key; the caller may read them */
 	__s32 private_key;
 	__u32 peer_id_count;			      /* PSK: of the client 1 or more, of the server 0 or 1 */
@@ -83,8 +84,8 @@ struct ktlsd_handshake {
 };
 
 /*
- * KTLSD_CANCEL: ends the handshakes of this open /dev/ktlsd that have the cookie; IORING_OP_ASYNC_CANCEL does not reach
- * them. Completes with how many; -ENOENT: none.
+ * KTLSD_CANCEL: has the handshakes of this open /dev/ktlsd end that have the cookie; IORING_OP_ASYNC_CANCEL does not
+ * reach them. Completes with how many; their completions say how they ended. -ENOENT: none.
  */
 struct ktlsd_cancel {
 	__u32 size;  /* sizeof(struct ktlsd_cancel) */
@@ -93,8 +94,9 @@ struct ktlsd_cancel {
 };
 
 /*
- * A command in a chain of linked ones keeps what its SQE said. Without this, give such a command IOSQE_ASYNC: it may
- * find another SQE in its place, which is -ESTALE if it is another one by opcode, descriptor, command or user_data.
+ * A command in a chain of linked ones, or behind IOSQE_IO_DRAIN, keeps what its SQE said. Without this, give it
+ * IOSQE_ASYNC: it may find another SQE in its place, which is -ESTALE if it is another one by opcode, descriptor,
+ * command or user_data.
  */
 #define KTLSD_FEATURE_LINKED (1u << 0)
 
