@@ -180,6 +180,41 @@ bool ktlsd_chain_next(const struct ktlsd_result *result, size_t *offset, const u
  */
 int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream, char *why, size_t why_size);
 
+/* ---- handed listeners ---- */
+
+/*
+ * The fastest way: the agent accepts, too, and only ready sockets reach the server. The listening socket is bound and listening
+ * already, and stays the caller's; while the agent has it nobody else accepts on it. Returns the receiving socket (AF_UNIX,
+ * SOCK_SEQPACKET, close-on-exec), which polls readable when ready sockets wait. Any number of threads and processes that have it may receive;
+ * when the last copy is closed, the agent lets the listening socket go, and once the caller has closed it, too, the port is free.
+ * The agent gone: it reads 0, unless the agent's service manager keeps listeners for its next start (docs/protocol.md).
+ *
+ * service: NULL: "default". backlog: ready sockets that may wait to be received, 0: KTLSD_BACKLOG_DEFAULT. want: enum ktlsd_want.
+ *
+ * Blocking, over a connection to the agent of its own, up to 10 seconds. Returns a descriptor, or a negative errno; why (may be
+ * NULL) gets the text. -ENOENT, -EACCES: no such service; this user may not use it. -EINVAL: the service is for the other role; the
+ * socket does not listen; backlog beyond KTLSD_BACKLOG_MAX. -ENOTSOCK, -EPROTONOSUPPORT: no socket, none of TCP. -EBUSY: a limit.
+ * -ESHUTDOWN. -ETIMEDOUT. -EBADMSG: the agent's answer is malformed. -EPROTO: the agent is older than this. And those of ktlsd_open().
+ */
+int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why, size_t why_size);
+
+#define KTLSD_READY_MAX 16384 /* bytes */
+
+/* A ready socket and what is said of it. About 20 KB: reuse it. */
+struct ktlsd_ready {
+	struct ktlsd_result result; /* error 0; fd is the connection, close-on-exec, the caller's to close */
+	struct ktlsd_peer peer;
+	char buffer[KTLSD_READY_MAX] __attribute__((aligned(8))); /* what result points to */
+};
+
+/*
+ * Takes the next ready socket. flags: MSG_DONTWAIT; SOCK_NONBLOCK in flags has the connection O_NONBLOCK. Thread-safe: the receiver is a
+ * descriptor. ready: valid until it is used again, ktlsd_ready_clear() is due then. Returns the connection, or a negative errno: -EAGAIN,
+ * -EINTR; -ENOTCONN: the agent is gone; -EMFILE: no descriptor was free, and the connection is lost; -EBADMSG.
+ */
+int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags);
+void ktlsd_ready_clear(struct ktlsd_ready *ready); /* the chain, if it was wanted */
+
 /* ---- proof of possession ---- */
 
 struct ktlsd_proof {
