@@ -202,7 +202,7 @@ static void take_datagram(struct caller *caller, size_t length)
 	else if (caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
 	else if (count_wanted(datagram) != count)
-		break_off(caller, EBADMSG, "the datagram does not have as many descriptors as its messages take");
+		break_off(caller, EBADMSG, "what the messages take, and descriptors, in the datagram are not equal in number");
 	while (!caller->leaving && (message = message_next(&datagram)))
 		take_message(caller, message, descriptors, &taken);
 	if (datagram.offset < datagram.length)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "doors.h"
-#include "listener/outlet.h"
+#include "listener/kept.h"
 #include "log.h"
 
 enum operation { OP_BEGIN, OP_BEGIN_FAILED };
@@ -39,12 +39,14 @@ void door_listener_add(struct outlet *outlet, struct worker *here)
 static bool open_door(const struct settings *settings)
 {
 	(void)settings;
+	kept_open();
 	return true;
 }
 
 static bool start_door(struct worker *worker)
 {
 	struct outlets *door = calloc(1, sizeof(*door));
+	struct outlet *outlet;
 
 	if (!door)
 		return false;
@@ -52,6 +54,8 @@ static bool start_door(struct worker *worker)
 	TAILQ_INIT(&door->all);
 	TAILQ_INIT(&door->pool);
 	states[worker->id] = door;
+	while ((outlet = kept_next(worker)))
+		outlet_begin(outlet, door);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "../doors.h"
 #include "../intake.h"
 #include "../log.h"
+#include "kept.h"
 #include "listen.h"
 #include "outlet.h"
 
@@ -140,6 +141,8 @@ static void begin(struct caller *caller, const struct listen *listen, const stru
 	receiver_new(outlet, descriptors[1]);
 	log_limited(LOG_INFO, "a listener for service %s of user %u, process %d", outlet->service_name, owner.user,
 		    owner.pid);
+	outlet->counted = true;
+	kept_update(outlet);
 	door_listener_add(outlet, caller->door->worker);
 }
 

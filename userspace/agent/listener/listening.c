@@ -14,10 +14,12 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 struct listening *listening_new(struct outlet *outlet, int fd)
 {
 	struct listening *listening = intake_zeroed(sizeof(*listening));
+	socklen_t length = sizeof(listening->address);
 
 	listening->completion.complete = accepted;
 	listening->outlet = outlet;
 	listening->fd = fd;
+	getsockname(fd, (struct sockaddr *)&listening->address, &length);
 	TAILQ_INSERT_TAIL(&outlet->listening, listening, entry);
 	return listening;
 }

@@ -7,6 +7,7 @@
 #define AGENT_LISTENER_LISTENING_H
 
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "../ring.h"
 
@@ -16,7 +17,8 @@ struct listening {
 	struct completion completion;
 	struct outlet *outlet;
 	TAILQ_ENTRY(listening) entry;
-	int fd;		      /* -1: let go */
+	int fd; /* -1: let go */
+	struct sockaddr_storage address;
 	unsigned int accepts; /* in the ring */
 	bool more;	      /* the queue was not empty after the last one */
 	bool nonblocking;     /* O_NONBLOCK is set: the ring does not wait by itself */

@@ -11,6 +11,7 @@
 #include "../intake.h"
 #include "../log.h"
 #include "../../lib/socket.h"
+#include "kept.h"
 #include "outlet.h"
 
 #define ALERT_FATAL 2
@@ -141,6 +142,7 @@ void outlet_take(struct outlet *outlet, int fd)
 	struct accepted *accepted = new_accepted(outlet, fd);
 	const char *why;
 
+	outlet->figures.accepted++;
 	if (outlet->gone || admission_inspect(fd, &accepted->handshake.peer, &why) != 0) {
 		drop(accepted, false); /* or it was reset before it was accepted */
 		return;
@@ -252,6 +254,7 @@ void outlet_sent(struct parcel *parcel, int error)
 		drop(accepted, true);
 		return;
 	}
+	outlet->figures.delivered++;
 	ring_close(&outlet->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
 	admission_leave(&hs->admission);
 	free_accepted(accepted);
@@ -275,15 +278,25 @@ static unsigned int room(struct outlet *outlet)
 	return total > outlet->ready_count ? total - outlet->ready_count : 0;
 }
 
+static void stop_accepting(struct outlet *outlet)
+{
+	struct listening *listening;
+
+	TAILQ_FOREACH(listening, &outlet->listening, entry)
+		listening_stop(listening);
+}
+
 /* Once they have enough, they shall have read a quarter before more is taken in. */
 static void pause_or_resume(struct outlet *outlet)
 {
 	unsigned int left = room(outlet);
 
-	if (left == 0)
+	if (left == 0 && !outlet->paused) {
 		outlet->paused = true;
-	else if (left > outlet->backlog / 4 || left >= outlet->backlog)
+		stop_accepting(outlet);
+	} else if (left > outlet->backlog / 4) {
 		outlet->paused = false;
+	}
 }
 
 static void accept_more(struct outlet *outlet)
@@ -339,6 +352,7 @@ void outlet_begin(struct outlet *outlet, struct outlets *door)
 	outlet->touched = true;
 	outlet->draining = door->draining;
 	TAILQ_INSERT_TAIL(&door->all, outlet, entry);
+	registry_add(outlet);
 }
 
 static void free_outlet(struct outlet *outlet)
@@ -346,6 +360,7 @@ static void free_outlet(struct outlet *outlet)
 	struct listening *listening;
 	struct receiver *receiver;
 
+	registry_remove(outlet);
 	TAILQ_REMOVE(&outlet->door->all, outlet, entry);
 	while ((listening = TAILQ_FIRST(&outlet->listening))) {
 		TAILQ_REMOVE(&outlet->listening, listening, entry);
@@ -353,7 +368,8 @@ static void free_outlet(struct outlet *outlet)
 	}
 	while ((receiver = TAILQ_FIRST(&outlet->receivers)))
 		receiver_free(receiver);
-	admission_leave_listener(outlet->owner.usage);
+	if (outlet->counted)
+		admission_leave_listener(outlet->owner.usage);
 	free(outlet->owner.groups);
 	free(outlet);
 }
@@ -374,19 +390,39 @@ static bool nothing_in_ring(const struct outlet *outlet)
 	return outlet->running_count == 0;
 }
 
+static void publish(struct outlet *outlet)
+{
+	struct figures *figures = &outlet->figures;
+	struct receiver *receiver;
+	unsigned int unread = 0, receivers = 0;
+
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		receivers++;
+		unread += receiver->count;
+	}
+	figures->in_flight = outlet->running_count;
+	figures->unsent = outlet->ready_count + outlet->sending_count;
+	figures->unread = unread;
+	figures->receivers = receivers;
+	figures->paused = outlet->paused;
+}
+
 bool outlet_turn(struct outlet *outlet)
 {
+	if (outlet->keep_due)
+		kept_update(outlet);
 	admit_waiting(outlet);
 	deliver(outlet);
 	if (!outlet->gone) {
 		pause_or_resume(outlet);
 		accept_more(outlet);
 	}
+	publish(outlet);
 	if (!outlet->gone) {
 		watch_receivers(outlet);
 		return true;
 	}
-	if (!nothing_in_ring(outlet))
+	if (!nothing_in_ring(outlet) || outlet->keep_due)
 		return true;
 	free_outlet(outlet);
 	return false;
@@ -394,20 +430,17 @@ bool outlet_turn(struct outlet *outlet)
 
 void outlet_drain(struct outlet *outlet)
 {
-	struct listening *listening;
-
 	if (outlet->draining)
 		return;
 	outlet->draining = true;
-	TAILQ_FOREACH(listening, &outlet->listening, entry)
-		listening_stop(listening);
+	stop_accepting(outlet);
 }
 
 bool outlet_idle(const struct outlet *outlet)
 {
 	const struct listening *listening;
 
-	if (outlet->touched || outlet->gone || outlet->waiting_count + outlet->running_count > 0 ||
+	if (outlet->touched || outlet->gone || outlet->keep_due || outlet->waiting_count + outlet->running_count > 0 ||
 	    outlet->ready_count + outlet->sending_count > 0)
 		return false;
 	TAILQ_FOREACH(listening, &outlet->listening, entry) {
@@ -430,15 +463,22 @@ void outlet_sweep(struct outlet *outlet)
 		outlet->touched |= receiver->resting;
 		receiver->resting = false;
 	}
-	outlet->touched |= outlet->waiting_count > 0;
+	outlet->touched |= outlet->waiting_count > 0 || outlet->keep_due;
 }
 
 void outlet_leave(struct outlet *outlet)
 {
+	struct accepted *accepted;
 	struct receiver *receiver;
 
-	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
-		shutdown(receiver->fd, SHUT_RDWR);
+	while ((accepted = TAILQ_FIRST(&outlet->ready))) {
+		TAILQ_REMOVE(&outlet->ready, accepted, entry);
+		socket_send_alert(accepted->handshake.fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
+	}
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		if (!outlet->kept)
+			shutdown(receiver->fd, SHUT_RDWR);
+	}
 }
 
 static void drop_all(struct accepted_list *list, bool encrypted)
@@ -466,6 +506,8 @@ void outlet_end(struct outlet *outlet, const char *why)
 	else
 		log_line(LOG_INFO, "a listener for service %s of user %u, process %d, is let go: nobody receives",
 			 outlet->service_name, outlet->owner.user, outlet->owner.pid);
+	if (outlet->kept || outlet->keep_due)
+		kept_update(outlet);
 	TAILQ_FOREACH(listening, &outlet->listening, entry)
 		listening_close(listening);
 	TAILQ_FOREACH(accepted, &outlet->running, entry)

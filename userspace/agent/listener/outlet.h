@@ -12,6 +12,7 @@
 #include "../handshake.h"
 #include "listening.h"
 #include "receiver.h"
+#include "registry.h"
 
 #define OUTLET_RUNNING_MAX 1024 /* handshakes, beside backlog: clients that say nothing hold up others only beyond it */
 
@@ -44,11 +45,14 @@ struct outlet {
 	char service_name[64];
 	const struct service *service; /* of checked_config, as long as that is the worker's */
 	const struct config *checked_config;
-	uint64_t cookie;
+	uint64_t cookie, id; /* the latter: what the service manager calls it; 0: it does not know it */
 	unsigned int want, backlog;
 	bool touched;	     /* something came: the door gives it a turn */
 	bool paused;	     /* the receivers have had enough for now */
 	bool draining, gone; /* nothing is taken in; nothing goes out either */
+	bool counted;	     /* as a listener, by admission */
+	bool kept, keep_due; /* by the service manager; it has to be told of a change */
+	struct figures figures;
 	TAILQ_HEAD(, listening) listening;
 	TAILQ_HEAD(, receiver) receivers;
 	struct accepted_list waiting; /* to be admitted */

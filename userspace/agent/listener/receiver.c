@@ -23,7 +23,7 @@ static void sent(struct completion *completion, unsigned int operation, int resu
 
 /* ---- how much waits ---- */
 
-static uint64_t queued_bytes(int fd)
+uint64_t receiver_queued_bytes(int fd)
 {
 	int bytes = 0;
 
@@ -39,7 +39,7 @@ static uint32_t measure_cost(size_t length)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
 		return cost;
 	if (send(ends[0], zeroes, length, MSG_DONTWAIT) == (ssize_t)length)
-		cost = queued_bytes(ends[0]);
+		cost = receiver_queued_bytes(ends[0]);
 	close(ends[0]);
 	close(ends[1]);
 	return cost;
@@ -65,7 +65,7 @@ static void note_queued(struct receiver *receiver, uint32_t cost)
 
 unsigned int receiver_unread(struct receiver *receiver)
 {
-	uint64_t bytes = queued_bytes(receiver->fd);
+	uint64_t bytes = receiver_queued_bytes(receiver->fd);
 	uint32_t oldest;
 
 	while (receiver->count > 0) {
@@ -223,12 +223,23 @@ static void complete(struct completion *completion, unsigned int operation, int 
 
 /* ---- life ---- */
 
+/* For the backlog, and so that each that is received can be heard of (unix_write_space); net.core.wmem_max is the most. */
+static void make_room(int fd, unsigned int backlog)
+{
+	int wanted = backlog * cost_of(TYPICAL_LENGTH) * 4 / 2 /* the kernel doubles it */, size = 0;
+	socklen_t length = sizeof(size);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length) == 0 && size / 2 < wanted)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
+}
+
 struct receiver *receiver_new(struct outlet *outlet, int fd)
 {
 	unsigned int most = 2 * outlet->backlog + OUTLET_RUNNING_MAX;
 	struct receiver *receiver = intake_zeroed(sizeof(*receiver) + most * sizeof(receiver->costs[0]));
-	uint64_t bytes = queued_bytes(fd);
+	uint64_t bytes = receiver_queued_bytes(fd);
 
+	make_room(fd, outlet->backlog);
 	receiver->completion.complete = complete;
 	receiver->outlet = outlet;
 	receiver->fd = fd;
@@ -251,8 +262,8 @@ void receiver_close(struct receiver *receiver)
 	receiver->lost = true;
 	if (!receiver_idle(receiver))
 		ring_cancel(&receiver->outlet->home->ring, receiver->fd);
-	intake_close_mailbox(receiver->outlet->home, receiver->outlet->owner.usage, receiver->fd);
-	receiver->fd = -1;
+	intake_close_mailbox(receiver->outlet->home, receiver->outlet->owner.usage,
+			     registry_take_descriptor(&receiver->fd));
 }
 
 void receiver_free(struct receiver *receiver)

@@ -49,6 +49,9 @@ struct receiver {
 struct receiver *receiver_new(struct outlet *outlet, int fd);
 void receiver_free(struct receiver *receiver); /* its descriptor is closed */
 
+/* How much memory takes what waits at the other end of a socket. */
+uint64_t receiver_queued_bytes(int fd);
+
 /* How many ready sockets wait in it. */
 unsigned int receiver_unread(struct receiver *receiver);
 
