@@ -8,6 +8,7 @@
 #include "caller.h"
 #include "intake.h"
 #include "listener/listen.h"
+#include "owner.h"
 #include "log.h"
 
 enum operation { OP_RECEIVED, OP_SENT };
@@ -24,32 +25,25 @@ static void free_caller(struct caller *caller)
 /* False if there is no memory for the groups. */
 static bool identify(struct caller *caller)
 {
-	struct ucred credentials = {.pid = 0, .uid = -1, .gid = -1};
-	socklen_t length = sizeof(credentials);
+	struct owner owner;
+	bool whole = owner_of(&owner, caller->fd);
 
-	getsockopt(caller->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
-	caller->pid = credentials.pid;
-	caller->user = credentials.uid;
-	caller->group = credentials.gid;
-	caller->user_usage = admission_user(caller->user);
-	length = 0; /* asks how much it takes */
-	if (getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0 || errno != ERANGE)
-		return true;
-	caller->groups = malloc(length);
-	if (!caller->groups || getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &length) != 0)
-		return false;
-	caller->group_count = length / sizeof(*caller->groups);
-	return true;
+	caller->pid = owner.pid;
+	caller->user = owner.user;
+	caller->group = owner.group;
+	caller->groups = owner.groups;
+	caller->group_count = owner.group_count;
+	caller->user_usage = owner.usage;
+	return whole;
 }
 
-/* Tells a caller that there is no place for it, as far as that goes without waiting. */
-static void turn_away(int fd, const char *why)
+void caller_turn_away(int fd, int error, const char *why)
 {
 	uint8_t bytes[512] __attribute__((aligned(8)));
 	struct datagram_writer datagram = {.data = bytes, .size = sizeof(bytes)};
 	struct ktlsd_msg_result *result = message_begin(&datagram, KTLSD_MSG_RESULT, sizeof(*result), 0);
 
-	result->error = EBUSY;
+	result->error = error;
 	result->flags = KTLSD_RESULT_REFUSED;
 	result->alert_sent = result->alert_received = KTLSD_NO_ALERT;
 	message_text(&datagram, KTLSD_ATTR_ERROR, why);
@@ -85,7 +79,7 @@ bool caller_new(struct door_state *door, int fd)
 	TAILQ_INIT(&caller->proofs);
 	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
 	if (why) {
-		turn_away(fd, why);
+		caller_turn_away(fd, EBUSY, why);
 		free_caller(caller);
 		return false;
 	}
@@ -202,7 +196,8 @@ static void take_datagram(struct caller *caller, size_t length)
 	else if (caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
 	else if (count_wanted(datagram) != count)
-		break_off(caller, EBADMSG, "what the messages take, and descriptors, in the datagram are not equal in number");
+		break_off(caller, EBADMSG,
+			  "what the messages take, and descriptors, in the datagram are not equal in number");
 	while (!caller->leaving && (message = message_next(&datagram)))
 		take_message(caller, message, descriptors, &taken);
 	if (datagram.offset < datagram.length)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "doors.h"
+#include "listener/configured.h"
 #include "listener/kept.h"
 #include "log.h"
 
@@ -38,9 +39,8 @@ void door_listener_add(struct outlet *outlet, struct worker *here)
 
 static bool open_door(const struct settings *settings)
 {
-	(void)settings;
 	kept_open();
-	return true;
+	return configured_open(settings);
 }
 
 static bool start_door(struct worker *worker)
@@ -54,7 +54,7 @@ static bool start_door(struct worker *worker)
 	TAILQ_INIT(&door->all);
 	TAILQ_INIT(&door->pool);
 	states[worker->id] = door;
-	while ((outlet = kept_next(worker)))
+	while ((outlet = kept_next(worker)) || (outlet = configured_next(worker)))
 		outlet_begin(outlet, door);
 	return true;
 }
@@ -113,6 +113,7 @@ static void stop_door(struct worker *worker)
 
 static void close_door(void)
 {
+	configured_close();
 }
 
 static void answer(struct handshake *handshake)

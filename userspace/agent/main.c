@@ -104,6 +104,24 @@ static bool same_list(const struct setting_list *old, const struct setting_list 
 	return !one && !other;
 }
 
+static bool listen_differently(const struct settings *old, const struct settings *new)
+{
+	const struct service_settings *before, *after;
+	bool same;
+
+	TAILQ_FOREACH(after, &new->services, next) {
+		same = !after->ready_socket.text;
+		TAILQ_FOREACH(before, &old->services, next) {
+			if (strcmp(before->name, after->name) == 0)
+				same = !differ(before->ready_socket.text, after->ready_socket.text) &&
+				       same_list(&before->listen, &after->listen);
+		}
+		if (!same)
+			return true;
+	}
+	return false;
+}
+
 static void warn_of_fixed_settings(const struct settings *old, const struct settings *new)
 {
 	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
@@ -115,6 +133,8 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 			LOG_WARNING,
 			"%s: the sockets, control_group, user, workers, install, key_file, ocsp_folder and key_log_file change with a restart only",
 			new->file);
+	if (listen_differently(old, new))
+		log_line(LOG_WARNING, "%s: listen and ready_socket change with a restart only", new->file);
 	if ((settings_use_kernel(new) && !settings_use_kernel(old)) || !same_list(&old->keyrings, &new->keyrings))
 		log_line(LOG_WARNING,
 			 "%s: the first service with \"kernel\", and keyrings, come into force with a restart only",

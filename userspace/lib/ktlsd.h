@@ -211,7 +211,9 @@ struct ktlsd_ready {
 /*
  * Takes the next ready socket. flags: MSG_DONTWAIT; SOCK_NONBLOCK in flags has the connection O_NONBLOCK. Thread-safe: the receiver is a
  * descriptor. ready: valid until it is used again, ktlsd_ready_clear() is due then. Returns the connection, or a negative errno: -EAGAIN,
- * -EINTR; -ENOTCONN: the agent is gone; -EMFILE: no descriptor was free, and the connection is lost; -EBADMSG.
+ * -EINTR; -ENOTCONN: the agent is gone, or has let the listener go; -EMFILE: no descriptor was free, and the connection is lost;
+ * -EBADMSG. On a socket that was connected to a ready_socket of the agent's configuration, too: -EACCES, -EBUSY: turned away,
+ * ready->result.error_text says why.
  */
 int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags);
 void ktlsd_ready_clear(struct ktlsd_ready *ready); /* the chain, if it was wanted */

@@ -117,6 +117,19 @@ static int read_ready(struct ktlsd_ready *ready, struct datagram_reader *datagra
 	return 0;
 }
 
+/* What the agent says to who may not receive. */
+static int read_refusal(struct ktlsd_ready *ready, struct datagram_reader *datagram)
+{
+	struct filling filling = {
+		.result = &ready->result, .peer = &ready->peer, .room = ready->buffer, .size = sizeof(ready->buffer)};
+	const struct ktlsd_msg_header *header = message_next(datagram);
+
+	filling_begin(&filling);
+	if (!header || header->type != KTLSD_MSG_RESULT || !filling_take(&filling, header) || ready->result.error <= 0)
+		return -EBADMSG;
+	return -ready->result.error;
+}
+
 static int receive(int receiver, struct ktlsd_ready *ready, int flags, int fds[static READY_DESCRIPTORS],
 		   unsigned int *fd_count)
 {
@@ -137,7 +150,7 @@ static int receive(int receiver, struct ktlsd_ready *ready, int flags, int fds[s
 	*fd_count = take_descriptors(&message, fds);
 	/* The kernel drops what there is no descriptor for, and only says so here. */
 	if (*fd_count == 0)
-		return message.msg_flags & MSG_CTRUNC ? -EMFILE : -EBADMSG;
+		return message.msg_flags & MSG_CTRUNC ? -EMFILE : read_refusal(ready, &datagram);
 	return read_ready(ready, &datagram, *fd_count == READY_DESCRIPTORS ? fds[1] : -1);
 }
 

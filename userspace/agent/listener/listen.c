@@ -58,7 +58,7 @@ static int option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
 }
 
-static int inspect_listener(int fd, const char **why)
+int listen_inspect_listener(int fd, const char **why)
 {
 	int family = option(fd, SO_DOMAIN);
 
@@ -90,7 +90,7 @@ static int inspect_end(int fd, const char **why)
 
 int listen_inspect(int listener, int end, const char **why)
 {
-	int error = inspect_listener(listener, why);
+	int error = listen_inspect_listener(listener, why);
 
 	return error ? error : inspect_end(end, why);
 }
@@ -138,7 +138,7 @@ static void begin(struct caller *caller, const struct listen *listen, const stru
 	outlet->want = listen->want;
 	outlet->backlog = listen->backlog;
 	listening_new(outlet, descriptors[0]);
-	receiver_new(outlet, descriptors[1]);
+	receiver_new(outlet, descriptors[1], owner.usage);
 	log_limited(LOG_INFO, "a listener for service %s of user %u, process %d", outlet->service_name, owner.user,
 		    owner.pid);
 	outlet->counted = true;

@@ -14,5 +14,6 @@ void listen_take(struct caller *caller, const struct ktlsd_msg_header *message, 
 
 /* Looks at descriptors from outside, without waiting for whatever is behind them. 0 or a positive errno with *why. */
 int listen_inspect(int listener, int end, const char **why);
+int listen_inspect_listener(int fd, const char **why); /* the former alone */
 
 #endif

@@ -85,8 +85,8 @@ static void drop(struct accepted *accepted, bool encrypted)
 
 /* ---- in ---- */
 
-/* Whether the service is there still, and its owner may have it. Looked up anew for each configuration. */
-static bool may_serve(struct outlet *outlet)
+/* Looked up anew for each configuration. */
+bool outlet_may_serve(struct outlet *outlet)
 {
 	const struct owner *owner = &outlet->owner;
 	const struct config *config = outlet->home->config;
@@ -155,7 +155,7 @@ static void admit_waiting(struct outlet *outlet)
 {
 	struct accepted *accepted;
 
-	while (!outlet->gone && (accepted = TAILQ_FIRST(&outlet->waiting)) && may_serve(outlet)) {
+	while (!outlet->gone && (accepted = TAILQ_FIRST(&outlet->waiting)) && outlet_may_serve(outlet)) {
 		if (!admit(accepted))
 			return;
 	}
@@ -306,7 +306,7 @@ static void accept_more(struct outlet *outlet)
 	struct listening *listening;
 
 	/* Who waits to be admitted shows that a limit is reached. */
-	if (outlet->paused || outlet->draining || outlet->waiting_count > 0 || !may_serve(outlet))
+	if (outlet->paused || outlet->draining || outlet->waiting_count > 0 || !outlet_may_serve(outlet))
 		return;
 	TAILQ_FOREACH(listening, &outlet->listening, entry)
 		taken += listening->accepts;
@@ -324,9 +324,24 @@ static void watch_receivers(struct outlet *outlet)
 		receiver_watch(receiver, outlet->paused || receiver->full);
 }
 
-void outlet_lost_receiver(struct outlet *outlet)
+void outlet_lost_receiver(struct receiver *receiver)
 {
-	outlet_end(outlet, NULL);
+	if (receiver->outlet->gate)
+		receiver_close(receiver);
+	else
+		outlet_end(receiver->outlet, NULL);
+}
+
+/* Of those who left, once nothing of them is in the ring. */
+static void forget_receivers(struct outlet *outlet)
+{
+	struct receiver *receiver, *next;
+
+	for (receiver = TAILQ_FIRST(&outlet->receivers); receiver; receiver = next) {
+		next = TAILQ_NEXT(receiver, entry);
+		if (receiver->lost && receiver_idle(receiver))
+			receiver_free(receiver);
+	}
 }
 
 /* ---- life ---- */
@@ -368,6 +383,7 @@ static void free_outlet(struct outlet *outlet)
 	}
 	while ((receiver = TAILQ_FIRST(&outlet->receivers)))
 		receiver_free(receiver);
+	free(outlet->gate);
 	if (outlet->counted)
 		admission_leave_listener(outlet->owner.usage);
 	free(outlet->owner.groups);
@@ -387,7 +403,7 @@ static bool nothing_in_ring(const struct outlet *outlet)
 		if (!receiver_idle(receiver))
 			return false;
 	}
-	return outlet->running_count == 0;
+	return outlet->running_count == 0 && (!outlet->gate || !outlet->gate->accepting);
 }
 
 static void publish(struct outlet *outlet)
@@ -419,7 +435,10 @@ bool outlet_turn(struct outlet *outlet)
 	}
 	publish(outlet);
 	if (!outlet->gone) {
+		forget_receivers(outlet);
 		watch_receivers(outlet);
+		if (outlet->gate)
+			gate_arm(outlet->gate);
 		return true;
 	}
 	if (!nothing_in_ring(outlet) || outlet->keep_due)
@@ -434,6 +453,8 @@ void outlet_drain(struct outlet *outlet)
 		return;
 	outlet->draining = true;
 	stop_accepting(outlet);
+	if (outlet->gate)
+		gate_stop(outlet->gate);
 }
 
 bool outlet_idle(const struct outlet *outlet)
@@ -447,7 +468,7 @@ bool outlet_idle(const struct outlet *outlet)
 		if (listening->resting || (outlet->draining && listening->accepts > 0))
 			return false;
 	}
-	return true;
+	return !outlet->gate || !outlet->draining || !outlet->gate->accepting;
 }
 
 void outlet_sweep(struct outlet *outlet)
@@ -518,4 +539,6 @@ void outlet_end(struct outlet *outlet, const char *why)
 	outlet->waiting_count = outlet->ready_count = 0;
 	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
 		receiver_close(receiver);
+	if (outlet->gate)
+		gate_close(outlet->gate);
 }

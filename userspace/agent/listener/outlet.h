@@ -10,21 +10,13 @@
 #define AGENT_LISTENER_OUTLET_H
 
 #include "../handshake.h"
+#include "../owner.h"
+#include "gate.h"
 #include "listening.h"
 #include "receiver.h"
 #include "registry.h"
 
 #define OUTLET_RUNNING_MAX 1024 /* handshakes, beside backlog: clients that say nothing hold up others only beyond it */
-
-/* Who may have the service, and for whom handshakes count. */
-struct owner {
-	pid_t pid;
-	uid_t user;
-	gid_t group;
-	gid_t *groups;
-	size_t group_count;
-	struct user *usage;
-};
 
 /* A connection on its way through an outlet. */
 struct accepted {
@@ -41,7 +33,7 @@ struct outlet {
 	struct worker *home, *begun_by; /* the latter: where it came from */
 	struct outlets *door;		/* the home worker's */
 	TAILQ_ENTRY(outlet) entry;
-	struct owner owner;
+	struct owner owner; /* who may have the service, and for whom handshakes count */
 	char service_name[64];
 	const struct service *service; /* of checked_config, as long as that is the worker's */
 	const struct config *checked_config;
@@ -51,6 +43,7 @@ struct outlet {
 	bool paused;	     /* the receivers have had enough for now */
 	bool draining, gone; /* nothing is taken in; nothing goes out either */
 	bool counted;	     /* as a listener, by admission */
+	struct gate *gate;   /* where receivers come in; NULL: it ends with the one it has */
 	bool kept, keep_due; /* by the service manager; it has to be told of a change */
 	struct figures figures;
 	TAILQ_HEAD(, listening) listening;
@@ -93,6 +86,9 @@ void outlet_end(struct outlet *outlet, const char *why);
 
 /* ---- for its parts ---- */
 
+/* Whether the service is there still, and its owner may have it; else the outlet ends. */
+bool outlet_may_serve(struct outlet *outlet);
+
 /* Takes over a connection. */
 void outlet_take(struct outlet *outlet, int fd);
 
@@ -102,7 +98,7 @@ unsigned int outlet_appetite(const struct outlet *outlet);
 /* A parcel went out, or came back. error: 0 or a negative errno. */
 void outlet_sent(struct parcel *parcel, int error);
 
-void outlet_lost_receiver(struct outlet *outlet);
+void outlet_lost_receiver(struct receiver *receiver);
 
 /* A handshake of an outlet's is over. */
 void outlet_answer(struct accepted *accepted);

@@ -120,7 +120,7 @@ static void lose(struct receiver *receiver)
 	if (receiver->lost)
 		return;
 	receiver->lost = true;
-	outlet_lost_receiver(receiver->outlet);
+	outlet_lost_receiver(receiver);
 }
 
 static void send_failed(struct receiver *receiver, int error)
@@ -233,7 +233,7 @@ static void make_room(int fd, unsigned int backlog)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
 }
 
-struct receiver *receiver_new(struct outlet *outlet, int fd)
+struct receiver *receiver_new(struct outlet *outlet, int fd, struct user *user)
 {
 	unsigned int most = 2 * outlet->backlog + OUTLET_RUNNING_MAX;
 	struct receiver *receiver = intake_zeroed(sizeof(*receiver) + most * sizeof(receiver->costs[0]));
@@ -243,10 +243,11 @@ struct receiver *receiver_new(struct outlet *outlet, int fd)
 	receiver->completion.complete = complete;
 	receiver->outlet = outlet;
 	receiver->fd = fd;
+	receiver->user = user;
 	receiver->most = most;
 	while (receiver->bytes + COUNT_SLACK < bytes && receiver->count < most) /* an earlier agent's */
 		note_queued(receiver, cost_of(TYPICAL_LENGTH));
-	TAILQ_INSERT_TAIL(&outlet->receivers, receiver, entry);
+	registry_insert_receiver(outlet, receiver);
 	return receiver;
 }
 
@@ -262,12 +263,13 @@ void receiver_close(struct receiver *receiver)
 	receiver->lost = true;
 	if (!receiver_idle(receiver))
 		ring_cancel(&receiver->outlet->home->ring, receiver->fd);
-	intake_close_mailbox(receiver->outlet->home, receiver->outlet->owner.usage,
-			     registry_take_descriptor(&receiver->fd));
+	intake_close_mailbox(receiver->outlet->home, receiver->user, registry_take_descriptor(&receiver->fd));
 }
 
 void receiver_free(struct receiver *receiver)
 {
-	TAILQ_REMOVE(&receiver->outlet->receivers, receiver, entry);
+	registry_remove_receiver(receiver);
+	if (receiver->counted)
+		admission_leave_listener(receiver->user);
 	free(receiver);
 }

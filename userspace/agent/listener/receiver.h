@@ -15,6 +15,7 @@
 #include "../ring.h"
 
 struct outlet;
+struct user;
 
 /* What is sent: a datagram and its descriptors, all of which stay in place until it went out or came back. */
 struct parcel {
@@ -35,6 +36,8 @@ struct receiver {
 	struct outlet *outlet;
 	TAILQ_ENTRY(receiver) entry;
 	int fd;
+	struct user *user;
+	bool counted;	      /* as a listener, by admission */
 	bool watched;	      /* for its end */
 	bool awaited;	      /* for room */
 	bool full;	      /* the last parcel came back */
@@ -46,7 +49,8 @@ struct receiver {
 	uint32_t costs[]; /* a ring of `most`; the oldest is `first` */
 };
 
-struct receiver *receiver_new(struct outlet *outlet, int fd);
+/* user: whose descriptors may come back with it. */
+struct receiver *receiver_new(struct outlet *outlet, int fd, struct user *user);
 void receiver_free(struct receiver *receiver); /* its descriptor is closed */
 
 /* How much memory takes what waits at the other end of a socket. */

@@ -6,19 +6,33 @@
 #include "outlet.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static LIST_HEAD(, outlet) outlets = LIST_HEAD_INITIALIZER(outlets);
+static TAILQ_HEAD(, outlet) outlets = TAILQ_HEAD_INITIALIZER(outlets);
 
 void registry_add(struct outlet *outlet)
 {
 	pthread_mutex_lock(&lock);
-	LIST_INSERT_HEAD(&outlets, outlet, figures.entry);
+	TAILQ_INSERT_TAIL(&outlets, outlet, figures.entry);
 	pthread_mutex_unlock(&lock);
 }
 
 void registry_remove(struct outlet *outlet)
 {
 	pthread_mutex_lock(&lock);
-	LIST_REMOVE(outlet, figures.entry);
+	TAILQ_REMOVE(&outlets, outlet, figures.entry);
+	pthread_mutex_unlock(&lock);
+}
+
+void registry_insert_receiver(struct outlet *outlet, struct receiver *receiver)
+{
+	pthread_mutex_lock(&lock);
+	TAILQ_INSERT_TAIL(&outlet->receivers, receiver, entry);
+	pthread_mutex_unlock(&lock);
+}
+
+void registry_remove_receiver(struct receiver *receiver)
+{
+	pthread_mutex_lock(&lock);
+	TAILQ_REMOVE(&receiver->outlet->receivers, receiver, entry);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -86,7 +100,7 @@ json_object *registry_describe(void)
 	const struct outlet *outlet;
 
 	pthread_mutex_lock(&lock);
-	LIST_FOREACH(outlet, &outlets, figures.entry)
+	TAILQ_FOREACH(outlet, &outlets, figures.entry)
 	json_object_array_add(list, describe(outlet));
 	pthread_mutex_unlock(&lock);
 	return list;

@@ -9,10 +9,11 @@
 #include <sys/queue.h>
 
 struct outlet;
+struct receiver;
 
 /* What others may read at any time: as of the outlet's last turn. */
 struct figures {
-	LIST_ENTRY(outlet) entry;
+	TAILQ_ENTRY(outlet) entry;
 	_Atomic uint64_t accepted, delivered;
 	_Atomic unsigned int in_flight, unsent, unread, receivers;
 	_Atomic bool paused;
@@ -20,6 +21,10 @@ struct figures {
 
 void registry_add(struct outlet *outlet);
 void registry_remove(struct outlet *outlet);
+
+/* An outlet's receivers, which others look at, come and go. */
+void registry_insert_receiver(struct outlet *outlet, struct receiver *receiver);
+void registry_remove_receiver(struct receiver *receiver);
 
 /* Takes a descriptor away from where others look at it. */
 int registry_take_descriptor(int *fd);
