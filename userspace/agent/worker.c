@@ -11,10 +11,12 @@
 #include "log.h"
 #include "worker.h"
 
+#define DRAINING_MS 5
 #define STOPPING_TURNS 10 /* for the last answers to go out */
 
 struct worker **workers;
 unsigned int worker_count;
+static _Atomic unsigned int alone_count;
 
 static void reconfigure(struct worker *worker)
 {
@@ -90,6 +92,10 @@ static void one_turn(struct worker *worker, int timeout_ms)
 	const struct door *const *door;
 
 	ring_wait(&worker->ring, timeout_ms);
+	if (worker->draining && !worker->alone) {
+		worker->alone = true;
+		atomic_fetch_add(&alone_count, 1);
+	}
 	worker->now = clock_ms(); /* a handshake that begins now must not end by the clock of before the wait */
 	worker->time = time(NULL);
 	ring_complete(&worker->ring);
@@ -104,13 +110,22 @@ static void one_turn(struct worker *worker, int timeout_ms)
 		sweep_canceled(worker);
 }
 
+/* A worker that has not heard of the end yet may still have a handshake run by one that has nothing left to do. */
+static bool may_end(struct worker *worker)
+{
+	bool looked = worker->last_look;
+
+	worker->last_look = worker->draining && atomic_load(&alone_count) == worker_count;
+	return looked && !has_work(worker);
+}
+
 /* Works until told to end. Without work it sleeps in one system call, without a timer. */
 static void turn_until_stopped(struct worker *worker)
 {
 	unsigned int last_turns = STOPPING_TURNS;
 
-	while (has_work(worker) || !worker->draining) {
-		one_turn(worker, has_work(worker) ? WORKER_SWEEP_MS : -1);
+	while (!may_end(worker)) {
+		one_turn(worker, worker->draining ? DRAINING_MS : has_work(worker) ? WORKER_SWEEP_MS : -1);
 		/* Stopping, what runs is given up, and answers that nobody reads don't keep us. */
 		if (worker->stopping && TAILQ_EMPTY(&worker->active) && last_turns-- == 0)
 			return;
@@ -208,6 +223,8 @@ struct worker *worker_least_busy(struct worker *here)
 	unsigned int mine = atomic_load_explicit(&here->active_count, memory_order_relaxed), least = mine, i;
 	struct worker *best = here;
 
+	if (here->draining) /* the others may have ended */
+		return here;
 	for (i = 0; i < worker_count; i++) {
 		unsigned int theirs = atomic_load_explicit(&workers[i]->active_count, memory_order_relaxed);
 

@@ -40,6 +40,8 @@ struct worker {
 	uint64_t next_connection_id;
 	bool sweep_due; /* a handshake was canceled */
 	bool draining, stopping;
+	bool alone;	/* draining, and what it had for other workers is out */
+	bool last_look; /* all are, so no more can come from others than is there already */
 	struct stats stats;
 };
 
