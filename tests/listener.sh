@@ -49,4 +49,23 @@ for workers in 1 3; do
 	stop
 done
 
+# Without a service manager: what was ready can be received when the agent is gone, and then comes the end.
+start_agent <"$dir/services"
+mkfifo "$dir/go"
+handed --stall --count 2 web <"$dir/go" >"$dir/handed" 2>&1 &
+jobs="$jobs $!"
+exec 9>"$dir/go"
+wait_for 5 grep -q '^handed' "$dir/handed"
+port=$(sed -n 's/^port //p' "$dir/handed")
+in_background "$dir/client" s_client
+client=$!
+wait_for 10 grep -q 'Verify return code: 0' "$dir/client"
+says "status for people" "web 127.0.0.1:$port, user 0, process [0-9]+: 0 in flight, 1 of 64 waiting, 1 accepted, 1 delivered" -- \
+	ktlsctl status
+stop
+echo >&9
+exec 9>&-
+wait $client
+says "the agent is gone: a client that was ready is served" welcome -- cat "$dir/client"
+check "and then the receiver sees the end" wait_for 2 grep -q 'end: ENOTCONN' "$dir/handed"
 finish

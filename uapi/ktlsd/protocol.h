@@ -185,23 +185,25 @@ struct ktlsd_msg_challenge {
 #define KTLSD_BACKLOG_MAX 4096
 
 /*
- * KTLSD_MSG_LISTEN; SERVICE follows. Takes two descriptors of the datagram: a listening TCP socket, and one end of an AF_UNIX
- * SOCK_SEQPACKET socket pair, whose other end is the receiving socket. A RESULT with the message's cookie answers: error 0,
- * and the agent accepts; else KTLSD_RESULT_REFUSED, and neither descriptor was kept. It goes on when the caller has left the
- * handoff socket, until nobody has the receiving socket any more; then the agent lets the listening socket go at once.
+ * KTLSD_MSG_LISTEN; SERVICE may follow. Takes two descriptors of the datagram: a listening TCP socket, and one end of a
+ * connected AF_UNIX SOCK_SEQPACKET socket, whose other end is the receiving socket. A RESULT with the message's cookie
+ * answers: error 0, and the agent accepts; else KTLSD_RESULT_REFUSED, and neither descriptor was kept. It goes on when the
+ * caller has left the handoff socket, until nobody has the receiving socket any more; then the agent lets the listening
+ * socket go at once.
  *
- * The agent stops accepting while `backlog` ready sockets wait to be received.
+ * The agent stops accepting while `backlog` ready sockets wait to be received, or as many as the kernel's buffer holds.
  */
 struct ktlsd_msg_listen {
 	struct ktlsd_msg_header header;
-	__u32 want;	/* enum ktlsd_want, for each connection */
-	__u32 backlog;	/* up to KTLSD_BACKLOG_MAX; 0: KTLSD_BACKLOG_DEFAULT */
+	__u32 want;    /* enum ktlsd_want, for each connection */
+	__u32 backlog; /* up to KTLSD_BACKLOG_MAX; 0: KTLSD_BACKLOG_DEFAULT */
 };
 
 /*
- * KTLSD_MSG_READY is a struct ktlsd_msg_result with error 0, and its attributes, cookie the LISTEN's. One a datagram, with the
- * connection as its first descriptor and, if a KTLSD_MSG_CHAIN stands before it, the chain's memfd as the second. Whoever receives it has the
- * connection: processes and threads may share the receiving socket. Handshakes that failed are in the agent's log alone.
+ * KTLSD_MSG_READY is a struct ktlsd_msg_result with error 0, and its attributes; cookie is the LISTEN's. One a datagram,
+ * with the connection as its first descriptor and, if a KTLSD_MSG_CHAIN stands before it, the chain's memfd as the second.
+ * Whoever receives it has the connection: processes and threads may share the receiving socket. Handshakes that failed are
+ * in the agent's log alone.
  */
 
 /* KTLSD_MSG_CHAIN: one descriptor comes with it, a sealed memfd: (__u32 length, DER)*, leaf first, unpadded. */

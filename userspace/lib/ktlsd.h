@@ -28,8 +28,8 @@
  * Fork. A struct ktlsd belongs to the process that opened it. In a child every function on it returns -EOWNERDEAD and
  * touches nothing (the memory is MADV_WIPEONFORK); the child opens its own. The descriptor is close-on-exec.
  *
- * Blocking. Only ktlsd_wait_result(), ktlsd_handshake(), ktlsd_challenge() and the connect() in ktlsd_open() may block; what receives and
- * sends on a stream blocks if the socket does, and otherwise only where it says so.
+ * Blocking. Only ktlsd_wait_result(), ktlsd_handshake(), ktlsd_challenge(), ktlsd_listen(), ktlsd_accept() and the connect()
+ * in ktlsd_open() may block; what receives and sends on a stream blocks if the socket does, and otherwise only where it says so.
  */
 #ifndef KTLSD_H
 #define KTLSD_H
@@ -183,18 +183,21 @@ int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **s
 /* ---- handed listeners ---- */
 
 /*
- * The fastest way: the agent accepts, too, and only ready sockets reach the server. The listening socket is bound and listening
- * already, and stays the caller's; while the agent has it nobody else accepts on it. Returns the receiving socket (AF_UNIX,
- * SOCK_SEQPACKET, close-on-exec), which polls readable when ready sockets wait. Any number of threads and processes that have it may receive;
- * when the last copy is closed, the agent lets the listening socket go, and once the caller has closed it, too, the port is free.
- * The agent gone: it reads 0, unless the agent's service manager keeps listeners for its next start (docs/protocol.md).
+ * The fastest way: the agent accepts, too, and only ready sockets reach the server. The listening socket is bound and
+ * listening already, and stays the caller's; while the agent has it nobody else accepts on it. Returns the receiving socket
+ * (AF_UNIX, SOCK_SEQPACKET, close-on-exec), which polls readable when ready sockets wait. Any number of threads and processes
+ * that have it may receive; when the last copy is closed, or one is shut down, the agent lets the listening socket go, and
+ * once the caller has closed it, too, the port is free. The agent gone: what is ready can still be received, then it reads the
+ * end, unless the agent's service manager keeps listeners for its next start (docs/protocol.md); hand it over again then.
  *
- * service: NULL: "default". backlog: ready sockets that may wait to be received, 0: KTLSD_BACKLOG_DEFAULT. want: enum ktlsd_want.
+ * service: NULL: "default". backlog: ready sockets that may wait to be received, 0: KTLSD_BACKLOG_DEFAULT; while so many do,
+ * nothing more is accepted. want: enum ktlsd_want.
  *
- * Blocking, over a connection to the agent of its own, up to 10 seconds. Returns a descriptor, or a negative errno; why (may be
- * NULL) gets the text. -ENOENT, -EACCES: no such service; this user may not use it. -EINVAL: the service is for the other role; the
- * socket does not listen; backlog beyond KTLSD_BACKLOG_MAX. -ENOTSOCK, -EPROTONOSUPPORT: no socket, none of TCP. -EBUSY: a limit.
- * -ESHUTDOWN. -ETIMEDOUT. -EBADMSG: the agent's answer is malformed. -EPROTO: the agent is older than this. And those of ktlsd_open().
+ * Blocking, over a connection to the agent of its own, up to 10 seconds. Returns a descriptor, or a negative errno; why (may
+ * be NULL) gets the text. -ENOENT, -EACCES: no such service; this user may not use it; or, without a text from the agent, no
+ * agent, as for ktlsd_open(). -EINVAL: the service is for the other role; the socket does not listen; backlog beyond
+ * KTLSD_BACKLOG_MAX. -ENOTSOCK, -EPROTONOSUPPORT: no socket, none of TCP. -EBUSY: a limit. -ESHUTDOWN. -ETIMEDOUT. -EBADMSG:
+ * the agent's answer is malformed. -EPROTO: the agent is older than this.
  */
 int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why,
 		 size_t why_size);
@@ -209,11 +212,13 @@ struct ktlsd_ready {
 };
 
 /*
- * Takes the next ready socket. flags: MSG_DONTWAIT; SOCK_NONBLOCK in flags has the connection O_NONBLOCK. Thread-safe: the receiver is a
- * descriptor. ready: valid until it is used again, ktlsd_ready_clear() is due then. Returns the connection, or a negative errno: -EAGAIN,
- * -EINTR; -ENOTCONN: the agent is gone, or has let the listener go; -EMFILE: no descriptor was free, and the connection is lost;
- * -EBADMSG. On a socket that was connected to a ready_socket of the agent's configuration, too: -EACCES, -EBUSY: turned away,
- * ready->result.error_text says why.
+ * Takes the next ready socket. flags: MSG_DONTWAIT; SOCK_NONBLOCK: the connection gets O_NONBLOCK. Thread-safe: the receiver
+ * is a descriptor. ready: valid until it is used again; ktlsd_ready_clear() is due before. Returns the connection, or a
+ * negative errno: -EAGAIN, -EINTR. -ENOTCONN: the agent is gone, or has let the listener go. -EMFILE: no descriptor was free,
+ * and the connection is lost. -EBADMSG. On a socket connected to a ready_socket of the agent's configuration also -EACCES,
+ * -EBUSY, -ESHUTDOWN: turned away, ready->result.error_text says why.
+ *
+ * For ktlsd_stream_new(): result is &ready->result, agent NULL or any connection of the process's.
  */
 int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags);
 void ktlsd_ready_clear(struct ktlsd_ready *ready); /* the chain, if it was wanted */
