@@ -332,7 +332,7 @@ static void restore_low_water(struct handshake *hs)
 		setsockopt(hs->fd, SOL_SOCKET, SO_RCVLOWAT, &hs->low_water, sizeof(hs->low_water));
 }
 
-static bool closes_at_once(const struct handshake *hs)
+bool handshake_closes_at_once(const struct handshake *hs)
 {
 	return hs->linger_known ? !hs->linger.l_onoff : admission_closes_at_once(hs->fd);
 }
@@ -343,7 +343,7 @@ static void release_socket(struct handshake *hs)
 		admission_settle(&hs->admission);
 		return;
 	}
-	ring_close(&hs->worker->ring, hs->fd, closes_at_once(hs), 0);
+	ring_close(&hs->worker->ring, hs->fd, handshake_closes_at_once(hs), 0);
 	hs->fd = -1;
 	admission_leave(&hs->admission);
 }

@@ -109,6 +109,9 @@ struct handshake {
 /* Takes over fd, the config reference and the admission. The answer may come before this returns. */
 void handshake_begin(struct handshake *handshake);
 
+/* Whether closing its socket waits for nobody, as of the end of the handshake. */
+bool handshake_closes_at_once(const struct handshake *handshake);
+
 /* Gives it up. Any thread, while the door has not been answered; worker_request_sweep() makes it happen. */
 void handshake_cancel(struct handshake *handshake);
 

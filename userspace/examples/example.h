@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct example_options {
 	const char *listen;
 	const char *port;
 	const char *service;
+	bool can_hand_over, handed; /* the listening socket, too, goes to the agent */
 };
 
 #define EXAMPLE_USAGE                                                                                                  \
@@ -36,16 +38,19 @@ struct example_options {
 static inline void example_parse(struct example_options *parsed, int argc, char **argv, const char *usage)
 {
 	static const struct option options[] = {
-		{"listen", required_argument, NULL, 'l'},
-		{"port", required_argument, NULL, 'p'},
-		{"service", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"listen", required_argument, NULL, 'l'},  {"port", required_argument, NULL, 'p'},
+		{"service", required_argument, NULL, 's'}, {"handed", no_argument, NULL, 'H'},
+		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
 	};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option == 'H' && !parsed->can_hand_over)
+			option = '?';
 		switch (option) {
+		case 'H':
+			parsed->handed = true;
+			break;
 		case 'l':
 			parsed->listen = optarg;
 			break;

@@ -122,8 +122,7 @@ struct outlet *configured_next(const struct worker *worker)
 	struct outlet *outlet;
 	unsigned int i = 0;
 
-	TAILQ_FOREACH(configured, &all, next)
-	{
+	TAILQ_FOREACH(configured, &all, next) {
 		outlet = configured->outlet;
 		if (i++ % worker_count != worker->id || !outlet)
 			continue;

@@ -203,6 +203,7 @@ static bool pack(struct accepted *accepted)
 	parcel->descriptors[0] = accepted->handshake.fd;
 	parcel->descriptors[1] = chain_fd;
 	parcel->descriptor_count = chain_fd >= 0 ? 2 : 1;
+	parcel->closes_at_once = handshake_closes_at_once(&accepted->handshake);
 	return true;
 }
 
@@ -255,7 +256,6 @@ void outlet_sent(struct parcel *parcel, int error)
 		return;
 	}
 	outlet->figures.delivered++;
-	ring_close(&outlet->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
 	admission_leave(&hs->admission);
 	free_accepted(accepted);
 }

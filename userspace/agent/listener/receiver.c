@@ -16,7 +16,8 @@
 /* sock_wfree() wakes us when a byte of what was received is still counted. */
 #define COUNT_SLACK 64
 
-enum operation { OP_END, OP_ROOM };
+enum operation { OP_END, OP_ROOM }; /* the receiver's */
+enum parcel_operation { PARCEL_SEND, PARCEL_CLOSED };
 
 static void complete(struct completion *completion, unsigned int operation, int result, unsigned int flags);
 static void sent(struct completion *completion, unsigned int operation, int result, unsigned int flags);
@@ -111,7 +112,8 @@ void receiver_send(struct receiver *receiver, struct parcel *parcel)
 	ring_reserve(ring);
 	sqe = io_uring_get_sqe(ring);
 	io_uring_prep_sendmsg(sqe, receiver->fd, &parcel->message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	ring_last(sqe, ring_tag(&parcel->completion, 0));
+	ring_link(sqe, ring_tag(&parcel->completion, PARCEL_SEND));
+	ring_close(ring, parcel->descriptors[0], parcel->closes_at_once, ring_tag(&parcel->completion, PARCEL_CLOSED));
 	receiver->sending++;
 }
 
@@ -145,14 +147,14 @@ static void sent(struct completion *completion, unsigned int operation, int resu
 	struct parcel *parcel = (struct parcel *)completion;
 	struct receiver *receiver = parcel->receiver;
 
-	(void)operation, (void)flags;
+	(void)flags;
 	receiver->sending--;
 	receiver->outlet->touched = true;
-	if (result > 0)
+	if (operation == PARCEL_CLOSED)
 		note_queued(receiver, cost_of(parcel->part.iov_len));
 	else
 		send_failed(receiver, -result);
-	outlet_sent(parcel, result > 0 ? 0 : result);
+	outlet_sent(parcel, operation == PARCEL_CLOSED ? 0 : result);
 }
 
 /* ---- watching ---- */

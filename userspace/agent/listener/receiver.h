@@ -17,7 +17,10 @@
 struct outlet;
 struct user;
 
-/* What is sent: a datagram and its descriptors, all of which stay in place until it went out or came back. */
+/*
+ * What is sent: a datagram and its descriptors, all of which stay in place until it went out or came back. The first descriptor, the
+ * connection, is closed as soon as it is sent, before whoever receives it can make that close a slow one (SO_LINGER).
+ */
 struct parcel {
 	struct completion completion;
 	struct receiver *receiver;
@@ -29,6 +32,7 @@ struct parcel {
 	} control;
 	int descriptors[2];
 	unsigned int descriptor_count;
+	bool closes_at_once;
 };
 
 struct receiver {

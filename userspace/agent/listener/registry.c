@@ -101,7 +101,7 @@ json_object *registry_describe(void)
 
 	pthread_mutex_lock(&lock);
 	TAILQ_FOREACH(outlet, &outlets, figures.entry)
-	json_object_array_add(list, describe(outlet));
+		json_object_array_add(list, describe(outlet));
 	pthread_mutex_unlock(&lock);
 	return list;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTPS file server on io_uring, without a line of TLS: sockets come from a multishot accept, go to the agent in
- * batches, and come back encrypting. Each connection has one operation in the ring at a time.
+ * batches, and come back encrypting; with --handed the agent accepts, too. Each connection has one operation in the ring at a
+ * time.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -22,7 +23,8 @@
 #define SENDFILE_ONCE (1024 * 1024) /* then it is another connection's turn */
 
 static const char usage[] = "usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
-			    "over HTTPS.\n\n" EXAMPLE_USAGE;
+			    "over HTTPS.\n\n"
+			    "  --handed        the agent accepts, and only ready sockets come here\n" EXAMPLE_USAGE;
 
 enum state {
 	HANDSHAKE, /* the agent has the socket: hands off */
@@ -58,14 +60,15 @@ struct connection {
 };
 
 /* user_data of what belongs to no connection */
-static char accepted, answered, ticked;
+static char accepted, answered, received_ready, ticked;
 
 static struct io_uring ring;
 static struct ktlsd *agent;
 static struct connection *connections;
 static unsigned int connection_count, now_s;
 static struct example_options options = EXAMPLE_DEFAULTS;
-static int listener, directory;
+static int listener, directory, receiver = -1;
+static struct ktlsd_ready ready;
 static bool listening;
 static struct __kernel_timespec second = {.tv_sec = 1};
 
@@ -97,6 +100,11 @@ static void prep_agent(void)
 	io_uring_prep_poll_multishot(next_sqe(&answered), ktlsd_fd(agent), POLLIN);
 }
 
+static void prep_ready(void)
+{
+	io_uring_prep_poll_multishot(next_sqe(&received_ready), receiver, POLLIN);
+}
+
 static void prep_tick(void)
 {
 	io_uring_prep_timeout(next_sqe(&ticked), &second, 0, IORING_TIMEOUT_MULTISHOT);
@@ -123,17 +131,14 @@ static void prep_readable(struct connection *c)
 	c->polling = true;
 }
 
-static void add_connection(int fd)
+/* NULL: more than this server takes. */
+static struct connection *new_connection(int fd)
 {
 	struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
-	struct ktlsd_handoff *handoff = c ? ktlsd_get_handoff(agent) : NULL;
 
-	if (c && !handoff && ktlsd_submit(agent) > 0)
-		handoff = ktlsd_get_handoff(agent);
-	if (!handoff) { /* more than this server takes */
+	if (!c) {
 		close(fd);
-		free(c);
-		return;
+		return NULL;
 	}
 	c->fd = fd;
 	c->next = connections;
@@ -142,8 +147,7 @@ static void add_connection(int fd)
 		c->next->link = &c->next;
 	connections = c;
 	connection_count++;
-	ktlsd_prep_server(handoff, fd, options.service);
-	handoff->cookie = (uintptr_t)c;
+	return c;
 }
 
 static void drop(struct connection *c)
@@ -159,6 +163,21 @@ static void drop(struct connection *c)
 		c->next->link = c->link;
 	free(c);
 	connection_count--;
+}
+
+static void add_connection(int fd)
+{
+	struct connection *c = new_connection(fd);
+	struct ktlsd_handoff *handoff = c ? ktlsd_get_handoff(agent) : NULL;
+
+	if (c && !handoff && ktlsd_submit(agent) > 0)
+		handoff = ktlsd_get_handoff(agent);
+	if (handoff) {
+		ktlsd_prep_server(handoff, fd, options.service);
+		handoff->cookie = (uintptr_t)c;
+	} else if (c) {
+		drop(c);
+	}
 }
 
 static void send_response(struct connection *c)
@@ -387,11 +406,38 @@ static void take_results(void)
 	}
 }
 
+static void hand_over(void)
+{
+	char why[256];
+
+	receiver = ktlsd_listen(listener, options.service, 0, KTLSD_WANT_TOKEN, why, sizeof(why));
+	if (receiver < 0)
+		errx(1, "%s", why);
+	prep_ready();
+}
+
+static void take_ready(void)
+{
+	struct connection *c;
+	int fd;
+
+	while ((fd = ktlsd_accept(receiver, &ready, MSG_DONTWAIT)) >= 0) {
+		c = new_connection(fd);
+		if (c && ktlsd_stream_new(&c->stream, fd, agent, &ready.result) == 0)
+			next_request(c);
+		else if (c)
+			drop(c);
+		ktlsd_ready_clear(&ready);
+	}
+	if (fd == -ENOTCONN)
+		errx(1, "the agent has let the listener go");
+}
+
 /* A connection that has been idle for too long is shut down; its operation in the ring then ends, and so does it. */
 static void tick(void)
 {
 	now_s++;
-	if (!listening)
+	if (!listening && !options.handed)
 		prep_accept();
 	for (struct connection *c = connections; c; c = c->next)
 		if (c->state != HANDSHAKE && now_s - c->active_s > IDLE_MAX_S)
@@ -413,6 +459,10 @@ static void handle(const struct io_uring_cqe *cqe)
 		take_results();
 		if (!more)
 			prep_agent();
+	} else if (tag == &received_ready) {
+		take_ready();
+		if (!more)
+			prep_ready();
 	} else if (tag == &ticked) {
 		tick();
 		if (!more)
@@ -430,6 +480,7 @@ int main(int argc, char **argv)
 	const char *path;
 	int bad;
 
+	options.can_hand_over = true;
 	example_parse(&options, argc, argv, usage);
 	path = optind < argc ? argv[optind] : ".";
 	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -443,7 +494,10 @@ int main(int argc, char **argv)
 	if (bad < 0)
 		errx(1, "io_uring: %s", strerror(-bad));
 	listener = example_listen(&options, 0);
-	prep_accept();
+	if (options.handed)
+		hand_over();
+	else
+		prep_accept();
 	prep_agent();
 	prep_tick();
 	for (;;) {
