@@ -22,7 +22,7 @@ HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(
 
 LIB := $(O)/libktlsd.so $(O)/libktlsd.a $(O)/libktlsd.pc
 EXAMPLES := $(O)/example-blocking $(O)/example-epoll-echo $(O)/example-client $(O)/example-peer
-PROGRAMS :=
+PROGRAMS := $(O)/ktls-inetd
 ifneq ($(HAVE_AGENT),)
 PROGRAMS += $(O)/ktlsd
 endif
@@ -50,7 +50,7 @@ $(O)/%.o: userspace/%.c Makefile
 	$(CC) $(ALL_CFLAGS) $(HARDENING) $(OBJECT_CFLAGS) -MMD -MP -c -o $@ $<
 
 objects = $(patsubst userspace/%.c,$(O)/%.o,$(wildcard $(1)))
--include $(shell find $(addprefix $(O)/,agent lib ctl bench examples) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(O)/,agent lib ctl bench inetd examples) -name '*.d' 2>/dev/null)
 
 # ---- libktlsd: libc only ----
 
@@ -93,6 +93,9 @@ $(O)/ktlsctl: $(call objects,userspace/ctl/*.c) $(addprefix $(O)/agent/,trial.o 
 
 $(O)/ktls-bench: $(call objects,userspace/bench/*.c) $(O)/libktlsd.a
 	$(LINK) -o $@ $^ $(call pkg,libssl libcrypto liburing json-c) -lpthread -lm
+
+$(O)/ktls-inetd: $(call objects,userspace/inetd/*.c) $(O)/libktlsd.a
+	$(LINK) -o $@ $^
 
 $(O)/example-uring-https: $(call objects,userspace/examples/uring-https/*.c) $(O)/libktlsd.a
 	$(LINK) -o $@ $^ $(call pkg,liburing)
@@ -204,7 +207,7 @@ install: all
 	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
 		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
 	install $(O)/ktlsd $D$(SBINDIR)
-	install $(O)/ktlsctl $(O)/ktls-bench $D$(BINDIR)
+	install $(O)/ktlsctl $(O)/ktls-bench $(O)/ktls-inetd $D$(BINDIR)
 	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
 	ln -sf libktlsd.so.$(VERSION) $D$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so

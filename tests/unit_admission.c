@@ -238,6 +238,44 @@ static void test_callers(void)
 	check(callers_of(0) == 6, "root may have all of them");
 }
 
+/* How many listeners a user gets, where their descriptors are half of these handshakes'. */
+static unsigned int listeners_of(uid_t user, struct bench *bench)
+{
+	unsigned int let_in = 0;
+	const char *why;
+
+	while (let_in < 100 && admission_enter_listener(admission_user(user), &bench->settings, &why) == 0)
+		let_in++;
+	return let_in;
+}
+
+static void test_listeners(void)
+{
+	struct bench bench = roomy();
+	struct admission admissions[60];
+	unsigned int let_in = 0;
+	const char *why;
+
+	bench.settings.max_handshakes = 60;
+	check(listeners_of(1000, &bench) == 3, "a user's listeners take a quarter of the descriptors");
+	check(listeners_of(0, &bench) == 2, "all listeners half of them");
+	while (let_in < COUNT(admissions) && enter(&bench, &admissions[let_in], 1, ipv4(1), &why) == 0)
+		let_in++;
+	check(let_in == 30, "the other half is for handshakes: %u", let_in);
+	for (int i = 0; i < 3; i++)
+		admission_leave_listener(admission_user(1000));
+	for (int i = 0; i < 2; i++)
+		admission_leave_listener(admission_user(0));
+	while (let_in < COUNT(admissions) && enter(&bench, &admissions[let_in], 1, ipv4(1), &why) == 0)
+		let_in++;
+	check(let_in == 60, "when they have gone it has all: %u", let_in);
+	admission_settle(&admissions[0]);
+	check(bench.usage.in_flight == 59 && admission_in_flight() == 60, "a settled one counts for the agent alone");
+	for (unsigned int i = 0; i < let_in; i++)
+		admission_leave(&admissions[i]);
+	check(bench.usage.in_flight == 0 && admission_in_flight() == 0, "all have left");
+}
+
 static void test_descriptors(void)
 {
 	struct settings settings = {.max_callers = 4, .max_handshakes = 100000};
@@ -263,6 +301,7 @@ int main(void)
 	test_peers();
 	test_users();
 	test_callers();
+	test_listeners();
 	test_descriptors();
 	return finish();
 }

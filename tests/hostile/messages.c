@@ -90,7 +90,6 @@ static const struct {
 	{"an attribute of length 65535", ATTRIBUTE(length), 65535, 1, {EINVAL, "attribute's length", false}},
 	{"an attribute of the result", ATTRIBUTE(type), KTLSD_ATTR_PEER_SHA256, 1, {EINVAL, "does not know", false}},
 	{"message type RESULT", FIELD(header.type), KTLSD_MSG_RESULT, 0, {EPROTO, "type is unknown", true}},
-	{"message type LISTEN", FIELD(header.type), KTLSD_MSG_LISTEN, 0, {EPROTO, "type is unknown", true}},
 	{"message type 65535", FIELD(header.type), 65535, 0, {EPROTO, "type is unknown", true}},
 	{"an unknown type with a descriptor", FIELD(header.type), 99, 1, {EBADMSG, NOT_EQUAL, true}},
 	{"message length 0", FIELD(header.length), 0, 0, {EBADMSG, UNSOUND, true}},

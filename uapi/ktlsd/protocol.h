@@ -30,8 +30,8 @@ enum ktlsd_message_type {
 	KTLSD_MSG_CANCEL = 3,	 /* caller: give up the handoff with this cookie; its result still comes */
 	KTLSD_MSG_RESULT = 4,	 /* agent: how a handoff ended */
 	KTLSD_MSG_CHAIN = 5,	 /* agent: a chain in a sealed memfd, right before the result or proof it belongs to */
-	KTLSD_MSG_LISTEN = 6,	 /* reserved: a listening socket for the agent to accept on */
-	KTLSD_MSG_READY = 7,	 /* reserved: a ready socket from such a listener */
+	KTLSD_MSG_LISTEN = 6,	 /* caller: a listening socket for the agent to accept on; takes two descriptors */
+	KTLSD_MSG_READY = 7,	 /* agent: a ready socket from such a listener, on its receiving socket */
 	KTLSD_MSG_REKEY = 8,	 /* caller: rekey token in, with its socket; agent: the next keys and token */
 	KTLSD_MSG_CHALLENGE = 9, /* caller: a nonce; agent: it, signed with a service's key */
 };
@@ -180,6 +180,31 @@ struct ktlsd_msg_challenge {
 	__u16 scheme;	/* agent: SignatureScheme (RFC 8446 §4.2.3); caller: 0 */
 	__u16 reserved; /* 0 */
 };
+
+#define KTLSD_BACKLOG_DEFAULT 64
+#define KTLSD_BACKLOG_MAX 4096
+
+/*
+ * KTLSD_MSG_LISTEN; SERVICE may follow. Takes two descriptors of the datagram: a listening TCP socket, and one end of a
+ * connected AF_UNIX SOCK_SEQPACKET socket, whose other end is the receiving socket. A RESULT with the message's cookie
+ * answers: error 0, and the agent accepts; else KTLSD_RESULT_REFUSED, and neither descriptor was kept. It goes on when the
+ * caller has left the handoff socket, until nobody has the receiving socket any more; then the agent lets the listening
+ * socket go at once.
+ *
+ * The agent stops accepting while `backlog` ready sockets wait to be received, or as many as the kernel's buffer holds.
+ */
+struct ktlsd_msg_listen {
+	struct ktlsd_msg_header header;
+	__u32 want;    /* enum ktlsd_want, for each connection */
+	__u32 backlog; /* up to KTLSD_BACKLOG_MAX; 0: KTLSD_BACKLOG_DEFAULT */
+};
+
+/*
+ * KTLSD_MSG_READY is a struct ktlsd_msg_result with error 0, and its attributes; cookie is the LISTEN's. One a datagram,
+ * with the connection as its first descriptor and, if a KTLSD_MSG_CHAIN stands before it, the chain's memfd as the second.
+ * Whoever receives it has the connection: processes and threads may share the receiving socket. Handshakes that failed are
+ * in the agent's log alone.
+ */
 
 /* KTLSD_MSG_CHAIN: one descriptor comes with it, a sealed memfd: (__u32 length, DER)*, leaf first, unpadded. */
 struct ktlsd_msg_chain {

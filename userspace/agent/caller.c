@@ -7,6 +7,8 @@
 
 #include "caller.h"
 #include "intake.h"
+#include "listener/listen.h"
+#include "owner.h"
 #include "log.h"
 
 enum operation { OP_RECEIVED, OP_SENT };
@@ -23,32 +25,25 @@ static void free_caller(struct caller *caller)
 /* False if there is no memory for the groups. */
 static bool identify(struct caller *caller)
 {
-	struct ucred credentials = {.pid = 0, .uid = -1, .gid = -1};
-	socklen_t length = sizeof(credentials);
+	struct owner owner;
+	bool whole = owner_of(&owner, caller->fd);
 
-	getsockopt(caller->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
-	caller->pid = credentials.pid;
-	caller->user = credentials.uid;
-	caller->group = credentials.gid;
-	caller->user_usage = admission_user(caller->user);
-	length = 0; /* asks how much it takes */
-	if (getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0 || errno != ERANGE)
-		return true;
-	caller->groups = malloc(length);
-	if (!caller->groups || getsockopt(caller->fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups, &length) != 0)
-		return false;
-	caller->group_count = length / sizeof(*caller->groups);
-	return true;
+	caller->pid = owner.pid;
+	caller->user = owner.user;
+	caller->group = owner.group;
+	caller->groups = owner.groups;
+	caller->group_count = owner.group_count;
+	caller->user_usage = owner.usage;
+	return whole;
 }
 
-/* Tells a caller that there is no place for it, as far as that goes without waiting. */
-static void turn_away(int fd, const char *why)
+void caller_turn_away(int fd, int error, const char *why)
 {
 	uint8_t bytes[512] __attribute__((aligned(8)));
 	struct datagram_writer datagram = {.data = bytes, .size = sizeof(bytes)};
 	struct ktlsd_msg_result *result = message_begin(&datagram, KTLSD_MSG_RESULT, sizeof(*result), 0);
 
-	result->error = EBUSY;
+	result->error = error;
 	result->flags = KTLSD_RESULT_REFUSED;
 	result->alert_sent = result->alert_received = KTLSD_NO_ALERT;
 	message_text(&datagram, KTLSD_ATTR_ERROR, why);
@@ -84,7 +79,7 @@ bool caller_new(struct door_state *door, int fd)
 	TAILQ_INIT(&caller->proofs);
 	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
 	if (why) {
-		turn_away(fd, why);
+		caller_turn_away(fd, EBUSY, why);
 		free_caller(caller);
 		return false;
 	}
@@ -135,18 +130,20 @@ static unsigned int take_descriptors(struct msghdr *message, int descriptors[sta
 	return count;
 }
 
-static bool takes_descriptor(const struct ktlsd_msg_header *message)
+static unsigned int descriptors_of(const struct ktlsd_msg_header *message)
 {
+	if (message->type == KTLSD_MSG_LISTEN)
+		return LISTEN_DESCRIPTORS;
 	return message->type == KTLSD_MSG_HANDOFF || message->type == KTLSD_MSG_REKEY;
 }
 
-static unsigned int count_takers(struct datagram_reader datagram)
+static unsigned int count_wanted(struct datagram_reader datagram)
 {
 	const struct ktlsd_msg_header *message;
 	unsigned int count = 0;
 
 	while ((message = message_next(&datagram)))
-		count += takes_descriptor(message);
+		count += descriptors_of(message);
 	return count;
 }
 
@@ -157,7 +154,7 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		break_off(caller, EPROTO, "the first message is not HELLO");
 		return;
 	}
-	if (message->reserved && !takes_descriptor(message)) { /* that of the others is refused with them */
+	if (message->reserved && descriptors_of(message) == 0) { /* that of the others is refused with them */
 		break_off(caller, EPROTO, "a reserved field is not zero");
 		return;
 	}
@@ -170,6 +167,10 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		return;
 	case KTLSD_MSG_REKEY:
 		rekey_take(caller, message, descriptors[(*taken)++]);
+		return;
+	case KTLSD_MSG_LISTEN:
+		listen_take(caller, message, descriptors + *taken);
+		*taken += LISTEN_DESCRIPTORS;
 		return;
 	case KTLSD_MSG_CHALLENGE:
 		challenge_take(caller, message);
@@ -194,9 +195,9 @@ static void take_datagram(struct caller *caller, size_t length)
 		break_off(caller, EMSGSIZE, "the datagram is longer than KTLSD_DATAGRAM_MAX");
 	else if (caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
-	else if (count_takers(datagram) != count)
+	else if (count_wanted(datagram) != count)
 		break_off(caller, EBADMSG,
-			  "handoffs and rekeys, and descriptors, in the datagram are not equal in number");
+			  "what the messages take, and descriptors, in the datagram are not equal in number");
 	while (!caller->leaving && (message = message_next(&datagram)))
 		take_message(caller, message, descriptors, &taken);
 	if (datagram.offset < datagram.length)
@@ -282,7 +283,7 @@ static void write_answers(struct caller *caller, struct datagram_writer *datagra
 	int chain_fd;
 
 	while ((handoff = TAILQ_FIRST(&caller->answers)) && has_descriptor_room(caller)) {
-		if (!handoff_write_result(handoff, datagram, &chain_fd))
+		if (!handoff_write_result(&handoff->handshake, KTLSD_MSG_RESULT, handoff->cookie, datagram, &chain_fd))
 			return;
 		send_descriptor(caller, chain_fd);
 		TAILQ_REMOVE(&caller->answers, handoff, entry);

@@ -62,6 +62,9 @@ struct door_state {
 	struct challenges challenges;
 };
 
+/* Tells somebody at the other end of a UNIX socket why there is no place for it, as far as that goes without waiting. */
+void caller_turn_away(int fd, int error, const char *why);
+
 /* Takes over fd. False: there is no place for it; it was told and is closed. */
 bool caller_new(struct door_state *door, int fd);
 

@@ -18,6 +18,7 @@
 #include "doors.h"
 #include "inspect.h"
 #include "install.h"
+#include "listener/registry.h"
 #include "log.h"
 #include "unix_socket.h"
 #include "worker.h"
@@ -272,6 +273,7 @@ static json_object *describe(const struct agent *agent)
 	describe_ciphers(status);
 	describe_kernel(status);
 	json_object_object_add(status, "services", describe_services(agent->config));
+	json_object_object_add(status, "listeners", registry_describe());
 	return status;
 }
 

@@ -62,7 +62,8 @@ struct handshake {
 	struct worker *home;
 	struct config *config; /* a reference: keeps service alive */
 	const struct service *service;
-	int fd; /* ours to close */
+	int fd;	      /* ours to close */
+	bool keep_fd; /* the door's, if all goes well, and with it what is left of the admission */
 	unsigned int role, want, timeout_ms;
 	char server_name[256]; /* client role */
 	uint8_t alpn[256];     /* client role, wire format */
@@ -107,6 +108,9 @@ struct handshake {
 
 /* Takes over fd, the config reference and the admission. The answer may come before this returns. */
 void handshake_begin(struct handshake *handshake);
+
+/* Whether closing its socket waits for nobody, as of the end of the handshake. */
+bool handshake_closes_at_once(const struct handshake *handshake);
 
 /* Gives it up. Any thread, while the door has not been answered; worker_request_sweep() makes it happen. */
 void handshake_cancel(struct handshake *handshake);

@@ -12,9 +12,6 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 #include "../lib/probe.h"
 #include "admission.h"
@@ -23,6 +20,7 @@
 #include "kernel/supervisor.h"
 #include "keys.h"
 #include "log.h"
+#include "manager.h"
 #include "protect.h"
 #include "random.h"
 #include "token.h"
@@ -34,15 +32,6 @@
 #define DEFAULT_CONFIG "/etc/ktlsd/ktlsd.conf"
 
 static struct io_uring main_ring; /* for posts to the workers */
-
-static void notify(const char *state)
-{
-#ifdef HAVE_SYSTEMD
-	sd_notify(0, state);
-#else
-	(void)state;
-#endif
-}
 
 static int usage(FILE *stream)
 {
@@ -115,6 +104,24 @@ static bool same_list(const struct setting_list *old, const struct setting_list 
 	return !one && !other;
 }
 
+static bool listen_differently(const struct settings *old, const struct settings *new)
+{
+	const struct service_settings *before, *after;
+	bool same;
+
+	TAILQ_FOREACH(after, &new->services, next) {
+		same = !after->ready_socket.text;
+		TAILQ_FOREACH(before, &old->services, next) {
+			if (strcmp(before->name, after->name) == 0)
+				same = !differ(before->ready_socket.text, after->ready_socket.text) &&
+				       same_list(&before->listen, &after->listen);
+		}
+		if (!same)
+			return true;
+	}
+	return false;
+}
+
 static void warn_of_fixed_settings(const struct settings *old, const struct settings *new)
 {
 	if (differ(old->handoff_socket, new->handoff_socket) || differ(old->control_socket, new->control_socket) ||
@@ -126,6 +133,8 @@ static void warn_of_fixed_settings(const struct settings *old, const struct sett
 			LOG_WARNING,
 			"%s: the sockets, control_group, user, workers, install, key_file, ocsp_folder and key_log_file change with a restart only",
 			new->file);
+	if (listen_differently(old, new))
+		log_line(LOG_WARNING, "%s: listen and ready_socket change with a restart only", new->file);
 	if ((settings_use_kernel(new) && !settings_use_kernel(old)) || !same_list(&old->keyrings, &new->keyrings))
 		log_line(LOG_WARNING,
 			 "%s: the first service with \"kernel\", and keyrings, come into force with a restart only",
@@ -211,13 +220,13 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 {
 	struct config *next;
 
-	notify("RELOADING=1");
+	manager_notify("RELOADING=1");
 	next = config_load(agent->config->settings->file, agent->config, complaints);
 	if (!next || !admission_fit(next->settings, complaints)) {
 		log_complaints(complaints);
 		log_line(LOG_ERR, "the configuration is not taken; the one before stays in force");
 		config_put(next);
-		notify("READY=1");
+		manager_notify("READY=1");
 		return false;
 	}
 	warn_of_fixed_settings(agent->config->settings, next->settings);
@@ -227,7 +236,7 @@ static bool reload(struct agent *agent, struct complaints *complaints)
 	refresh_follow(&agent->refresh);
 	log_line(LOG_INFO, "configuration loaded: %zu service%s", next->service_count,
 		 next->service_count == 1 ? "" : "s");
-	notify("READY=1");
+	manager_notify("READY=1");
 	return true;
 }
 
@@ -263,7 +272,7 @@ static void drain(const struct agent *agent, int signals)
 	unsigned int waited = 0, limit = agent->config->settings->drain_timeout_ms;
 	struct pollfd order = {.fd = signals, .events = POLLIN};
 
-	notify("STOPPING=1");
+	manager_notify("STOPPING=1");
 	log_line(LOG_INFO, "draining: %lu handshakes in flight get %u ms", (unsigned long)admission_in_flight(), limit);
 	post_to_all(WORKER_DRAIN);
 	while (!all_ended()) {
@@ -397,6 +406,7 @@ static int serve(const char *file)
 	const struct settings *settings;
 
 	keep_memory();
+	manager_open();
 	if (!prepare_tls())
 		return EXIT_FAILURE;
 	if (!cipher_suites_probe()) {
@@ -413,6 +423,7 @@ static int serve(const char *file)
 	log_set_level(settings->log_level);
 	if (!install_init(settings->install) || !engine_init(settings->key_log_file) || !open_doors(settings))
 		return EXIT_FAILURE;
+	manager_close_rest();
 	if (settings->key_file)
 		keys_keep_in(settings->key_file, time(NULL));
 	control = control_open(settings);
@@ -430,7 +441,7 @@ static int serve(const char *file)
 		 worker_count == 1 ? "" : "s", OpenSSL_version(OPENSSL_VERSION),
 		 install_way() == INSTALL_IO_URING ? "io_uring" : "setsockopt");
 	refresh_open(&agent.refresh);
-	notify("READY=1");
+	manager_notify("READY=1");
 	obey(&agent, signals, control);
 	drain(&agent, signals);
 	close_sockets(control);

@@ -278,6 +278,8 @@ static const struct key service_keys[] = {
 	{"allow_groups", set_list, SERVICE(allow_groups), 0, 0, NULL, "group names or numbers, separated by commas"},
 	{"allow_challenge", set_list, SERVICE(allow_challenge), 0, 0, NULL,
 	 "user names or numbers, separated by commas"},
+	{"listen", set_list, SERVICE(listen), 0, 0, NULL, "ADDRESS:PORT or [ADDRESS]:PORT, separated by commas"},
+	{"ready_socket", set_setting, SERVICE(ready_socket), 0, 0, NULL, "a path"},
 	{"kernel", set_list, SERVICE(kernel), 0, 0, NULL, "anonymous, x509 or psk, separated by commas"},
 	{"kernel_peers", set_list, SERVICE(kernel_peers), 0, 0, NULL, "names or *.domain, separated by commas"},
 	{"kernel_networks", set_list, SERVICE(kernel_networks), 0, 0, NULL,
@@ -312,6 +314,7 @@ static struct service_settings *new_service(struct reading *reading, const char 
 	TAILQ_INIT(&service->allow_users);
 	TAILQ_INIT(&service->allow_groups);
 	TAILQ_INIT(&service->allow_challenge);
+	TAILQ_INIT(&service->listen);
 	TAILQ_INIT(&service->kernel);
 	TAILQ_INIT(&service->kernel_peers);
 	TAILQ_INIT(&service->kernel_networks);
@@ -537,6 +540,8 @@ static void free_service(struct service_settings *service)
 	free_list(&service->allow_users);
 	free_list(&service->allow_groups);
 	free_list(&service->allow_challenge);
+	free_list(&service->listen);
+	free(service->ready_socket.text);
 	free_list(&service->kernel);
 	free_list(&service->kernel_peers);
 	free_list(&service->kernel_networks);

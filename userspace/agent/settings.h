@@ -61,6 +61,8 @@ struct service_settings {
 	unsigned int max_handshakes;
 	bool allow_everyone;
 	struct setting_list allow_users, allow_groups, allow_challenge;
+	struct setting_list listen;				   /* addresses on which the agent itself accepts */
+	struct setting ready_socket;				   /* where backends come for what is ready */
 	struct setting_list kernel, kernel_peers, kernel_networks; /* which of the kernel's requests it is for */
 	TAILQ_ENTRY(service_settings) next;
 };

@@ -5,6 +5,7 @@
 #include <ktlsd/protocol.h>
 
 #include "kernel/supervisor.h"
+#include "listener/address.h"
 #include "settings_check.h"
 
 /* Responses are signed; to verify a responder's own certificate would take another responder. */
@@ -98,6 +99,28 @@ static void check_kernel(const struct service_settings *service, struct complain
 			 service->name);
 }
 
+static void check_listen(const struct service_settings *service, struct complaints *complaints)
+{
+	const struct setting *first = TAILQ_FIRST(&service->listen), *address;
+	struct sockaddr_storage parsed;
+	socklen_t length;
+
+	TAILQ_FOREACH(address, &service->listen, next) {
+		if (!listen_address(address->text, &parsed, &length))
+			complain(complaints, address->line, "listen = %s; expected ADDRESS:PORT or [ADDRESS]:PORT",
+				 address->text);
+	}
+	if (first && !service->ready_socket.text)
+		complain(complaints, first->line,
+			 "service \"%s\" listens, and nobody can receive what is ready; expected ready_socket = PATH",
+			 service->name);
+	if (service->role == KTLSD_CLIENT && (first || service->ready_socket.text))
+		complain(
+			complaints, first ? first->line : service->ready_socket.line,
+			"service \"%s\" is for the client role; expected listen and ready_socket in server services only",
+			service->name);
+}
+
 static void check_service(const struct service_settings *service, struct complaints *complaints)
 {
 	if (!service->role)
@@ -118,6 +141,7 @@ static void check_service(const struct service_settings *service, struct complai
 			 service->name);
 	check_peer_keys(service, complaints);
 	check_kernel(service, complaints);
+	check_listen(service, complaints);
 	if (TAILQ_EMPTY(&service->certificates) && !TAILQ_EMPTY(&service->allow_challenge))
 		complain(
 			complaints, TAILQ_FIRST(&service->allow_challenge)->line,

@@ -149,6 +149,29 @@ static void print_table(struct json_object *status, const char *name, const char
 	}
 }
 
+static void print_listeners(struct json_object *status)
+{
+	struct json_object *listeners, *addresses;
+
+	if (!json_object_object_get_ex(status, "listeners", &listeners) ||
+	    !json_object_is_type(listeners, json_type_array) || json_object_array_length(listeners) == 0)
+		return;
+	printf("\nlisteners\n");
+	for (size_t i = 0; i < json_object_array_length(listeners); i++) {
+		struct json_object *listener = json_object_array_get_idx(listeners, i);
+
+		printf("  %s", text(listener, "service"));
+		if (json_object_object_get_ex(listener, "addresses", &addresses))
+			for (size_t a = 0; a < json_object_array_length(addresses); a++)
+				printf(" %s", json_object_get_string(json_object_array_get_idx(addresses, a)));
+		printf(", user %s, process %s: %s in flight, %s of %s waiting%s, %s accepted, %s delivered\n",
+		       text(listener, "user"), text(listener, "pid"), text(listener, "in_flight"),
+		       text(listener, "waiting"), text(listener, "backlog"),
+		       json_object_get_boolean(json_object_object_get(listener, "paused")) ? " (paused)" : "",
+		       text(listener, "accepted"), text(listener, "delivered"));
+	}
+}
+
 static void print_ticket_keys(struct json_object *status)
 {
 	struct json_object *keys, *fault;
@@ -207,6 +230,7 @@ static void print_status(struct json_object *status)
 	print_offered(status);
 	print_table(status, "services", service);
 	print_staples(status);
+	print_listeners(status);
 	print_ticket_keys(status);
 	print_table(status, "workers", worker);
 }

@@ -19,7 +19,8 @@ struct example_options {
 	const char *listen;
 	const char *port;
 	const char *service;
-	bool *device; /* --device was given; NULL: this program has no such option */
+	bool has_ways; /* the program knows --device and --handed */
+	enum { BY_HANDOFF, BY_DEVICE, HANDED } way;
 };
 
 #define EXAMPLE_USAGE                                                                                                  \
@@ -38,9 +39,13 @@ struct example_options {
 static inline void example_parse(struct example_options *parsed, int argc, char **argv, const char *usage)
 {
 	static const struct option options[] = {
-		{"listen", required_argument, NULL, 'l'},  {"port", required_argument, NULL, 'p'},
-		{"service", required_argument, NULL, 's'}, {"device", no_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0},
+		{"listen", required_argument, NULL, 'l'},
+		{"port", required_argument, NULL, 'p'},
+		{"service", required_argument, NULL, 's'},
+		{"device", no_argument, NULL, 'd'},
+		{"handed", no_argument, NULL, 'H'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int option;
 
@@ -59,8 +64,9 @@ static inline void example_parse(struct example_options *parsed, int argc, char 
 			fputs(usage, stdout);
 			exit(0);
 		case 'd':
-			if (parsed->device) {
-				*parsed->device = true;
+		case 'H':
+			if (parsed->has_ways) {
+				parsed->way = option == 'd' ? BY_DEVICE : HANDED;
 				break;
 			}
 			/* fall through */

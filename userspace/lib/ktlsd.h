@@ -28,8 +28,8 @@
  * Fork. A struct ktlsd belongs to the process that opened it. In a child every function on it returns -EOWNERDEAD and
  * touches nothing (the memory is MADV_WIPEONFORK); the child opens its own. The descriptor is close-on-exec.
  *
- * Blocking. Only ktlsd_wait_result(), ktlsd_handshake(), ktlsd_challenge() and the connect() in ktlsd_open() may block; what receives and
- * sends on a stream blocks if the socket does, and otherwise only where it says so.
+ * Blocking. Only ktlsd_wait_result(), ktlsd_handshake(), ktlsd_challenge(), ktlsd_listen(), ktlsd_accept() and the connect()
+ * in ktlsd_open() may block; what receives and sends on a stream blocks if the socket does, and otherwise only where it says so.
  */
 #ifndef KTLSD_H
 #define KTLSD_H
@@ -179,6 +179,49 @@ bool ktlsd_chain_next(const struct ktlsd_result *result, size_t *offset, const u
  * stream, why (may be NULL) the text.
  */
 int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **stream, char *why, size_t why_size);
+
+/* ---- handed listeners ---- */
+
+/*
+ * The fastest way: the agent accepts, too, and only ready sockets reach the server. The listening socket is bound and
+ * listening already, and stays the caller's; while the agent has it nobody else accepts on it. Returns the receiving socket
+ * (AF_UNIX, SOCK_SEQPACKET, close-on-exec), which polls readable when ready sockets wait. Any number of threads and processes
+ * that have it may receive; when the last copy is closed, or one is shut down, the agent lets the listening socket go, and
+ * once the caller has closed it, too, the port is free. The agent gone: what is ready can still be received, then it reads the
+ * end, unless the agent's service manager keeps listeners for its next start (docs/protocol.md); hand it over again then.
+ *
+ * service: NULL: "default". backlog: ready sockets that may wait to be received, 0: KTLSD_BACKLOG_DEFAULT; while so many do,
+ * nothing more is accepted. want: enum ktlsd_want.
+ *
+ * Blocking, over a connection to the agent of its own, up to 10 seconds. Returns a descriptor, or a negative errno; why (may
+ * be NULL) gets the text. -ENOENT, -EACCES: no such service; this user may not use it; or, without a text from the agent, no
+ * agent, as for ktlsd_open(). -EINVAL: the service is for the other role; the socket does not listen; backlog beyond
+ * KTLSD_BACKLOG_MAX. -ENOTSOCK, -EPROTONOSUPPORT: no socket, none of TCP. -EBUSY: a limit. -ESHUTDOWN. -ETIMEDOUT. -EBADMSG:
+ * the agent's answer is malformed. -EPROTO: the agent is older than this.
+ */
+int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why,
+		 size_t why_size);
+
+#define KTLSD_READY_MAX 16384 /* bytes */
+
+/* A ready socket and what is said of it. About 20 KB: reuse it. */
+struct ktlsd_ready {
+	struct ktlsd_result result; /* error 0; fd is the connection, close-on-exec, the caller's to close */
+	struct ktlsd_peer peer;
+	char buffer[KTLSD_READY_MAX] __attribute__((aligned(8))); /* what result points to */
+};
+
+/*
+ * Takes the next ready socket. flags: MSG_DONTWAIT; SOCK_NONBLOCK: the connection gets O_NONBLOCK. Thread-safe: the receiver
+ * is a descriptor. ready: valid until it is used again; ktlsd_ready_clear() is due before. Returns the connection, or a
+ * negative errno: -EAGAIN, -EINTR. -ENOTCONN: the agent is gone, or has let the listener go. -EMFILE: no descriptor was free,
+ * and the connection is lost. -EBADMSG. On a socket connected to a ready_socket of the agent's configuration also -EACCES,
+ * -EBUSY, -ESHUTDOWN: turned away, ready->result.error_text says why.
+ *
+ * For ktlsd_stream_new(): result is &ready->result, agent NULL or any connection of the process's.
+ */
+int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags);
+void ktlsd_ready_clear(struct ktlsd_ready *ready); /* the chain, if it was wanted */
 
 /* ---- proof of possession ---- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTPS file server on io_uring, without a line of TLS: sockets come from a multishot accept, go to the agent in
- * batches, and come back encrypting. Each connection has one operation in the ring at a time. With --device the handshake is
- * such an operation, too: a command on /dev/ktlsd, and the agent is the kernel's affair.
+ * batches, and come back encrypting. Each connection has one operation in the ring at a time. With --handed the agent accepts, too.
+ * With --device the handshake is an operation in the ring: a command on /dev/ktlsd, and the agent is the kernel's affair.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -23,10 +23,11 @@
 #define REQUEST_MAX 4096
 #define SENDFILE_ONCE (1024 * 1024) /* then it is another connection's turn */
 
-static const char usage[] = "usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
-			    "over HTTPS.\n\n"
-			    "  --device        handshakes through " KTLSD_DEVICE_PATH
-			    ", by whoever takes the kernel's requests\n" EXAMPLE_USAGE;
+static const char usage[] =
+	"usage: example-uring-https [OPTION...] [DIRECTORY]\n\nServes the files of a directory "
+	"over HTTPS.\n\n"
+	"  --device        handshakes through " KTLSD_DEVICE_PATH ", by whoever takes the kernel's requests\n"
+	"  --handed        the agent accepts, and only ready sockets come here\n" EXAMPLE_USAGE;
 
 enum state {
 	HANDSHAKE, /* the agent has the socket: hands off */
@@ -63,16 +64,16 @@ struct connection {
 };
 
 /* user_data of what belongs to no connection */
-static char accepted, answered, ticked;
+static char accepted, answered, received_ready, ticked;
 
 static struct io_uring ring;
 static struct ktlsd *agent; /* NULL with --device */
-static bool by_device;
 static int device;
 static struct connection *connections;
 static unsigned int connection_count, now_s;
 static struct example_options options = EXAMPLE_DEFAULTS;
-static int listener, directory;
+static int listener, directory, receiver = -1;
+static struct ktlsd_ready ready;
 static bool listening;
 static struct __kernel_timespec second = {.tv_sec = 1};
 
@@ -104,6 +105,11 @@ static void prep_agent(void)
 	io_uring_prep_poll_multishot(next_sqe(&answered), ktlsd_fd(agent), POLLIN);
 }
 
+static void prep_ready(void)
+{
+	io_uring_prep_poll_multishot(next_sqe(&received_ready), receiver, POLLIN);
+}
+
 static void prep_tick(void)
 {
 	io_uring_prep_timeout(next_sqe(&ticked), &second, 0, IORING_TIMEOUT_MULTISHOT);
@@ -130,44 +136,24 @@ static void prep_readable(struct connection *c)
 	c->polling = true;
 }
 
-/* It goes to the agent with the next ktlsd_submit(). */
-static bool hand_over(struct connection *c)
-{
-	struct ktlsd_handoff *handoff = ktlsd_get_handoff(agent);
-
-	if (!handoff && ktlsd_submit(agent) > 0)
-		handoff = ktlsd_get_handoff(agent);
-	if (!handoff)
-		return false;
-	ktlsd_prep_server(handoff, c->fd, options.service);
-	handoff->cookie = (uintptr_t)c;
-	return true;
-}
-
-static bool prep_handshake(struct connection *c)
-{
-	ktlsd_handshake_server(&c->handshake, c->fd);
-	ktlsd_uring_prep_handshake(next_sqe(c), device, &c->handshake);
-	return true;
-}
-
-static void add_connection(int fd)
+/* NULL: more than this server takes. */
+static struct connection *new_connection(int fd)
 {
 	struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
 
-	if (c)
-		c->fd = fd;
-	if (!c || !(agent ? hand_over(c) : prep_handshake(c))) { /* more than this server takes */
+	if (!c) {
 		close(fd);
-		free(c);
-		return;
+		return NULL;
 	}
+	c->fd = fd;
+	c->active_s = now_s;
 	c->next = connections;
 	c->link = &connections;
 	if (c->next)
 		c->next->link = &c->next;
 	connections = c;
 	connection_count++;
+	return c;
 }
 
 static void drop(struct connection *c)
@@ -183,6 +169,36 @@ static void drop(struct connection *c)
 		c->next->link = c->link;
 	free(c);
 	connection_count--;
+}
+
+/* It goes to the agent with the next ktlsd_submit(). */
+static bool hand_over(struct connection *c)
+{
+	struct ktlsd_handoff *handoff = ktlsd_get_handoff(agent);
+
+	if (!handoff && ktlsd_submit(agent) > 0)
+		handoff = ktlsd_get_handoff(agent);
+	if (!handoff)
+		return false;
+	ktlsd_prep_server(handoff, c->fd, options.service);
+	handoff->cookie = (uintptr_t)c;
+	return true;
+}
+
+static void prep_handshake(struct connection *c)
+{
+	ktlsd_handshake_server(&c->handshake, c->fd);
+	ktlsd_uring_prep_handshake(next_sqe(c), device, &c->handshake);
+}
+
+static void add_connection(int fd)
+{
+	struct connection *c = new_connection(fd);
+
+	if (c && options.way == BY_DEVICE)
+		prep_handshake(c);
+	else if (c && !hand_over(c))
+		drop(c);
 }
 
 static void send_response(struct connection *c)
@@ -418,11 +434,36 @@ static void take_results(void)
 	}
 }
 
+static void hand_listener_over(void)
+{
+	char why[256];
+
+	receiver = ktlsd_listen(listener, options.service, 0, KTLSD_WANT_TOKEN, why, sizeof(why));
+	if (receiver < 0)
+		errx(1, "%s", why);
+	prep_ready();
+}
+
+static void take_ready(void)
+{
+	struct connection *c;
+	int fd;
+
+	while ((fd = ktlsd_accept(receiver, &ready, MSG_DONTWAIT)) >= 0) {
+		c = new_connection(fd);
+		if (c)
+			shaken_hands(c, 0, &ready.result);
+		ktlsd_ready_clear(&ready);
+	}
+	if (fd == -ENOTCONN)
+		errx(1, "the agent has let the listener go");
+}
+
 /* A connection that has been idle for too long is shut down; its operation in the ring then ends, and so does it. */
 static void tick(void)
 {
 	now_s++;
-	if (!listening)
+	if (!listening && options.way != HANDED)
 		prep_accept();
 	for (struct connection *c = connections; c; c = c->next)
 		if (c->state != HANDSHAKE && now_s - c->active_s > IDLE_MAX_S)
@@ -444,6 +485,10 @@ static void handle(const struct io_uring_cqe *cqe)
 		take_results();
 		if (!more)
 			prep_agent();
+	} else if (tag == &received_ready) {
+		take_ready();
+		if (!more)
+			prep_ready();
 	} else if (tag == &ticked) {
 		tick();
 		if (!more)
@@ -458,7 +503,7 @@ static void open_way_out(void)
 {
 	int bad;
 
-	if (by_device) {
+	if (options.way == BY_DEVICE) {
 		device = open(KTLSD_DEVICE_PATH, O_RDWR | O_CLOEXEC);
 		if (device < 0)
 			err(1, "%s", KTLSD_DEVICE_PATH);
@@ -477,7 +522,7 @@ int main(int argc, char **argv)
 	const char *path;
 	int bad;
 
-	options.device = &by_device;
+	options.has_ways = true;
 	example_parse(&options, argc, argv, usage);
 	path = optind < argc ? argv[optind] : ".";
 	directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -489,7 +534,10 @@ int main(int argc, char **argv)
 	if (bad < 0)
 		errx(1, "io_uring: %s", strerror(-bad));
 	listener = example_listen(&options, 0);
-	prep_accept();
+	if (options.way == HANDED)
+		hand_listener_over();
+	else
+		prep_accept();
 	if (agent)
 		prep_agent();
 	prep_tick();

@@ -1,0 +1,168 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Without a listener of the server's: addresses and sockets of the configuration, backends that come for what is ready, and
+# ktls-inetd, which runs a command for each connection.
+# shellcheck disable=SC2317 # functions are called by name
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+make_pki
+chmod 755 "$dir"
+next_port
+four=$port
+next_port
+six=$port
+config() {
+	cat <<END
+workers = 2
+$(server_service web)
+listen = 127.0.0.1:$four, [::1]:$six
+ready_socket = $dir/ready
+allow_users = 65534
+$(server_service named)
+END
+}
+
+# inetd OPTION... -- COMMAND: $inetd is its pid.
+inetd() {
+	in_background "$dir/inetd.log" ktls-inetd "$@"
+	inetd=$!
+}
+
+receivers_are() {
+	[ "$(agent_status '[.listeners[] | .receivers] | add')" = "$1" ]
+}
+
+# ask TEXT [OPTION...]: what a server says to a line; its stream has to end in order.
+ask() {
+	ask_text=$1
+	shift
+	printf '%s\n' "$ask_text" | timeout 10 openssl s_client -connect "127.0.0.1:$port" -CAfile "$dir/pki/ca.pem" \
+		-verify_return_error -quiet -no_ign_eof "$@" 2>/dev/null
+}
+
+start_agent <<END
+$(config)
+END
+port=$four
+check "both addresses are listened on" eval "listens_on $four && listens_on $six"
+in_background "$dir/early" s_client
+early=$!
+sleep 0.5
+says "nobody receives: nothing is accepted" '^0$' -- agent_status '[.listeners[] | .accepted] | add'
+
+# shellcheck disable=SC2016 # for the command's shell
+inetd --ready "$dir/ready" -- sh -c 'echo "welcome $REMOTE_ADDR $SSL_PROTOCOL $SSL_TLS_SNI $TCPLOCALPORT"'
+wait $early
+says "who came before the backend is served" "welcome 127.0.0.1 TLS 1.3 .*$four" -- cat "$dir/early"
+says "IPv6" "welcome ::1 TLS 1.3 localhost $six" -- s_client -connect "[::1]:$six" -servername localhost
+says "its end comes in order" 'closed|read:errno=0' -- s_client
+end $inetd
+check "the backend has left" wait_for 2 receivers_are 0
+
+inetd --ready "$dir/ready" cat
+check "a backend has come" wait_for 2 receivers_are 1
+# 1 MB there and back
+head -c 1000000 /dev/urandom >"$dir/data"
+# shellcheck disable=SC2094 # both only read
+echo_back() {
+	socat -t 10 "OPENSSL:localhost:$port,cafile=$dir/pki/ca.pem" - <"$dir/data" | cmp - "$dir/data"
+}
+if command -v socat >/dev/null; then
+	check "a megabyte there and back through cat" echo_back
+else
+	skip "a megabyte there and back through cat" "no socat"
+fi
+
+# Several backends, each with some of the work.
+in_background "$dir/second" setpriv --reuid 65534 --clear-groups ktls-inetd --ready "$dir/ready" -- sh -c 'echo second'
+second=$!
+check "a backend of a user who may have the service" wait_for 2 receivers_are 2
+in_background "$dir/third" setpriv --reuid 65533 --clear-groups ktls-inetd --ready "$dir/ready" -- sh -c 'echo third'
+third=$!
+check "one who may not is turned away" wait_for 2 grep -q 'turned away by the agent: the user may not use' "$dir/third"
+end $third
+both_have_work() {
+	for _ in $(seq 20); do
+		timeout 2 openssl s_client -connect "127.0.0.1:$port" -quiet </dev/null 2>/dev/null
+	done | grep -q second
+}
+check "two backends share the work" both_have_work
+end $second
+
+# A restart of the agent: the backend comes back by itself.
+stop_agent
+start_agent <<END
+$(config)
+END
+check "after a restart the backend comes back" wait_for 5 receivers_are 1
+end "$inetd"
+
+# shellcheck disable=SC2016
+inetd --max 2 --ready "$dir/ready" -- sh -c 'read line; echo "$line"; sleep 1'
+at_a_time() {
+	for _ in 1 2 3 4; do
+		ask hello >"$dir/one" &
+		children="${children:-} $!"
+	done
+	sleep 0.7
+	[ "$(pgrep -c -P "$inetd")" = 2 ]
+}
+check "two commands at a time" at_a_time
+# shellcheck disable=SC2086 # a list
+wait $children
+end "$inetd"
+
+inetd --direct --ready "$dir/ready" -- sh -c 'echo direct'
+says "--direct: the command has the socket itself" direct -- s_client
+end "$inetd"
+
+next_port
+inetd --listen "127.0.0.1:$port" --service named -- sh -c 'echo its own listener'
+wait_for 5 listens_on "$port"
+says "ktls-inetd hands over a listener of its own" 'its own listener' -- s_client
+end "$inetd"
+refused "a service that is not there" ktls-inetd --listen "127.0.0.1:$port" --service nobody true
+says "it says so" 'no such service' -- ktls-inetd --listen "127.0.0.1:$port" --service nobody true
+says "no agent: it says what to do" 'does ktlsd run, with ready_socket' -- ktls-inetd --ready "$dir/nothing" true
+stop_agent
+
+# What is wrong with a configuration.
+# complains NAME PATTERN <SERVICE KEYS
+complains() {
+	{
+		server_service web
+		cat
+	} >"$dir/bad.conf"
+	says "$1" "$2" -- ktlsd --check "$dir/bad.conf"
+}
+complains "an address without a port" 'bad.conf:5: listen = 127.0.0.1; expected ADDRESS:PORT' <<END
+listen = 127.0.0.1
+ready_socket = /run/x
+END
+complains "a name" 'bad.conf:5: listen = localhost:80; expected' <<END
+listen = localhost:80
+ready_socket = /run/x
+END
+complains "nobody who receives" 'bad.conf:5: service "web" listens, and nobody.*expected ready_socket' <<END
+listen = 127.0.0.1:80
+END
+
+# Listening sockets by the service manager, under the service's name.
+cat >"$dir/activate.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.set_inheritable(os.dup2(listener.fileno(), 3) if listener.fileno() != 3 else 3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="web")
+os.execvp(sys.argv[2], sys.argv[2:])
+END
+next_port
+KTLSD_UNDER="python3 $dir/activate.py $port"
+start_agent <<END
+$(server_service web)
+ready_socket = $dir/ready
+END
+KTLSD_UNDER=''
+inetd --ready "$dir/ready" -- sh -c 'echo by activation'
+says "a socket by activation" 'by activation' -- s_client
+finish

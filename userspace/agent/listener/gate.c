@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../caller.h"
+#include "../intake.h"
+#include "../log.h"
+#include "outlet.h"
+
+static void accepted(struct completion *completion, unsigned int operation, int result, unsigned int flags);
+
+struct gate *gate_new(struct outlet *outlet, int fd)
+{
+	struct gate *gate = intake_zeroed(sizeof(*gate));
+
+	gate->completion.complete = accepted;
+	gate->outlet = outlet;
+	gate->fd = fd;
+	return gate;
+}
+
+void gate_arm(struct gate *gate)
+{
+	struct io_uring *ring = &gate->outlet->home->ring;
+	struct io_uring_sqe *sqe;
+
+	if (gate->accepting || gate->stopped)
+		return;
+	ring_reserve(ring);
+	sqe = io_uring_get_sqe(ring);
+	io_uring_prep_multishot_accept(sqe, gate->fd, NULL, NULL, SOCK_CLOEXEC);
+	ring_last(sqe, ring_tag(&gate->completion, 0));
+	gate->accepting = true;
+}
+
+void gate_stop(struct gate *gate)
+{
+	gate->stopped = true;
+	if (gate->accepting)
+		ring_cancel(&gate->outlet->home->ring, gate->fd);
+}
+
+void gate_close(struct gate *gate)
+{
+	gate_stop(gate);
+	ring_close(&gate->outlet->home->ring, gate->fd, true, 0);
+}
+
+/* 0 or a positive errno with *why. */
+static int admit(struct gate *gate, int fd, struct owner *who, const char **why)
+{
+	struct outlet *outlet = gate->outlet;
+
+	*why = "busy: no memory";
+	if (!owner_of(who, fd))
+		return EBUSY;
+	*why = "the agent is about to stop, or has no such service any more";
+	if (!outlet_may_serve(outlet))
+		return ESHUTDOWN;
+	*why = "the user may not use the service (allow_users, allow_groups, allow_everyone)";
+	if (!service_allows(outlet->service, who->user, who->group, who->groups, who->group_count))
+		return EACCES;
+	return admission_enter_listener(who->usage, outlet->home->config->settings, why);
+}
+
+static void let_in(struct gate *gate, int fd)
+{
+	struct outlet *outlet = gate->outlet;
+	struct owner who;
+	const char *why;
+	int error = admit(gate, fd, &who, &why);
+
+	free(who.groups);
+	if (error) {
+		caller_turn_away(fd, error, why);
+		intake_close_mailbox(outlet->home, who.usage, fd);
+		return;
+	}
+	receiver_new(outlet, fd, who.usage)->counted = true;
+	log_limited(LOG_INFO, "user %u, process %d, receives what is ready of service %s", who.user, who.pid,
+		    outlet->service_name);
+}
+
+/* It tries again in the outlet's next turn. */
+static void accepted(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct gate *gate = (struct gate *)completion;
+
+	(void)operation;
+	gate->accepting = flags & IORING_CQE_F_MORE;
+	gate->outlet->touched = true;
+	if (result >= 0 && !gate->outlet->gone)
+		let_in(gate, result);
+	else if (result >= 0)
+		close(result);
+	else if (result != -ECANCELED)
+		log_limited(LOG_ERR, "accept on the ready socket of service %s: %s", gate->outlet->service_name,
+			    strerror(-result));
+}

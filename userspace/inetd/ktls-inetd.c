@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* ktls-inetd: a command for each connection, on its standard input and output. The agent accepts and does the handshakes. */
+#include <arpa/inet.h>
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "relay.h"
+
+#define LISTEN_QUEUE 1024
+#define RETRY_MS 500
+
+static const char usage_text[] =
+	"Usage: ktls-inetd [OPTION...] --ready PATH [--] COMMAND [ARGUMENT...]\n"
+	"       ktls-inetd [OPTION...] --listen ADDRESS:PORT [--service NAME] [--] COMMAND [ARGUMENT...]\n"
+	"\n"
+	"Runs a command for each TLS connection, with its bytes on standard input and output.\n"
+	"The agent ktlsd accepts, does the handshakes, and puts the keys into the kernel.\n"
+	"\n"
+	"  --ready PATH            where the agent gives ready connections (ready_socket in ktlsd.conf)\n"
+	"  --listen ADDRESS:PORT   listens there itself, and hands that to the agent; [ADDRESS]:PORT for IPv6\n"
+	"  --service NAME          under which the agent does the handshakes (default \"default\")\n"
+	"  --max N                 commands at a time (default 100)\n"
+	"  --direct                the command gets the TLS socket itself: no process between, and no bytes\n"
+	"                          copied, but the end of the peer's stream reads as an error (EIO), and\n"
+	"                          the peer sees the connection end without close_notify\n"
+	"  --version, --help\n"
+	"\n"
+	"The command's environment says who the peer is: see ktls-inetd(1).\n";
+
+static struct {
+	const char *ready, *listen, *service;
+	unsigned int max;
+	int direct;
+	char **command;
+} options = {.service = "default", .max = 100};
+
+static int listener = -1; /* ours, while the agent accepts on it */
+static unsigned int running;
+static struct ktlsd_ready ready;
+static sigset_t signals, signals_before;
+
+/* ---- where connections come from ---- */
+
+static int listen_on(const char *text)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
+	struct addrinfo *found;
+	char host[64], port[32];
+	int on = 1, fd, error;
+
+	if (sscanf(text, "[%63[^]]]:%31s", host, port) != 2 && sscanf(text, "%63[^:]:%31s", host, port) != 2)
+		errx(2, "--listen %s; expected ADDRESS:PORT or [ADDRESS]:PORT", text);
+	error = getaddrinfo(host, port, &hints, &found);
+	if (error)
+		errx(2, "--listen %s: %s; expected a numeric address", text, gai_strerror(error));
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, LISTEN_QUEUE) != 0)
+		err(1, "listen on %s", text);
+	freeaddrinfo(found);
+	return fd;
+}
+
+static int connect_to(const char *path, char *why, size_t why_size)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		errx(2, "--ready %s: too long for a socket's path", path);
+	strcpy(address.sun_path, path);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	snprintf(why, why_size, "%s: %s; does ktlsd run, with ready_socket = %s?", path, strerror(errno), path);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int attach(char *why, size_t why_size)
+{
+	if (options.ready)
+		return connect_to(options.ready, why, why_size);
+	return ktlsd_listen(listener, options.service, 0, KTLSD_WANT_TOKEN, why, why_size);
+}
+
+/* An agent that went away comes back: it says so once, and tries again. */
+static int attach_again(void)
+{
+	char why[256];
+	int receiver = attach(why, sizeof(why));
+
+	if (receiver < 0)
+		warnx("%s; trying again", why);
+	while (receiver < 0) {
+		poll(NULL, 0, RETRY_MS);
+		receiver = attach(why, sizeof(why));
+	}
+	return receiver;
+}
+
+/* ---- a connection ---- */
+
+static void set_number(const char *name, unsigned int value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", value);
+	setenv(name, text, 1);
+}
+
+static void set_end(const struct sockaddr_storage *address, const char *const *host_names,
+		    const char *const *port_names)
+{
+	const struct sockaddr_in *v4 = (const void *)address;
+	const struct sockaddr_in6 *v6 = (const void *)address;
+	bool six = address->ss_family == AF_INET6;
+	char host[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(address->ss_family, six ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, host,
+		  sizeof(host));
+	for (; *host_names; host_names++)
+		setenv(*host_names, host, 1);
+	for (; *port_names; port_names++)
+		set_number(*port_names, ntohs(six ? v6->sin6_port : v4->sin_port));
+}
+
+/* The names are those of tcpserver, of systemd's Accept=yes, and of what web servers tell about TLS. */
+static void describe(int connection)
+{
+	static const char *const remote_hosts[] = {"TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST", NULL};
+	static const char *const remote_ports[] = {"TCPREMOTEPORT", "REMOTE_PORT", NULL};
+	static const char *const local_hosts[] = {"TCPLOCALIP", "SERVER_ADDR", NULL};
+	static const char *const local_ports[] = {"TCPLOCALPORT", "SERVER_PORT", NULL};
+	const struct ktlsd_result *result = &ready.result;
+	const struct {
+		const char *name, *value;
+	} texts[] = {
+		{"PROTO", "TCP"},
+		{"SSL_PROTOCOL", ktlsd_version_name(result->version)},
+		{"SSL_CIPHER", ktlsd_cipher_name(result->cipher)},
+		{"SSL_TLS_SNI", result->server_name},
+		{"SSL_ALPN", result->alpn},
+		{"SSL_CLIENT_VERIFY", result->flags & KTLSD_RESULT_VERIFIED ? "SUCCESS" : "NONE"},
+		{"SSL_CLIENT_S_DN", result->peer ? result->peer->subject : ""},
+		{"SSL_CLIENT_I_DN", result->peer ? result->peer->issuer : ""},
+		{"SSL_CLIENT_NAME", result->peer ? result->peer->name : ""},
+	};
+	struct sockaddr_storage address = {0};
+	socklen_t length = sizeof(address);
+
+	getpeername(connection, (struct sockaddr *)&address, &length);
+	set_end(&address, remote_hosts, remote_ports);
+	length = sizeof(address);
+	getsockname(connection, (struct sockaddr *)&address, &length);
+	set_end(&address, local_hosts, local_ports);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (*texts[i].value)
+			setenv(texts[i].name, texts[i].value, 1);
+		else
+			unsetenv(texts[i].name);
+	}
+}
+
+static void run_command(int input_and_output)
+{
+	dup2(input_and_output, STDIN_FILENO);
+	dup2(input_and_output, STDOUT_FILENO);
+	signal(SIGPIPE, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &signals_before, NULL);
+	execvp(options.command[0], options.command);
+	warn("%s", options.command[0]);
+	_exit(127);
+}
+
+/* In a process of its own, the parent of the command's. */
+static void relay_to_command(int connection)
+{
+	struct ktlsd_stream *stream;
+	int ends[2], error;
+	pid_t command;
+
+	if (ktlsd_stream_new(&stream, connection, NULL, &ready.result) < 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		err(1, "a connection");
+	command = fork();
+	if (command < 0)
+		err(1, "fork");
+	if (command == 0)
+		run_command(ends[1]);
+	close(ends[1]);
+	error = relay(stream, connection, ends[0]);
+	close(ends[0]);
+	if (error)
+		warnx("%s: %s", getenv("REMOTE_ADDR"), ktlsd_stream_why(stream));
+	waitpid(command, NULL, 0);
+	_exit(error ? 1 : 0);
+}
+
+static void serve(int receiver, int signal_fd, int connection)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		warn("fork");
+	running += child > 0;
+	if (child != 0)
+		return;
+	close(receiver);
+	close(signal_fd);
+	if (listener >= 0)
+		close(listener);
+	signal(SIGPIPE, SIG_IGN);
+	describe(connection);
+	if (options.direct)
+		run_command(connection);
+	relay_to_command(connection);
+}
+
+/* ---- all of them ---- */
+
+static void reap(int signal_fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo != SIGCHLD)
+		exit(0); /* commands that run go on */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		running--;
+}
+
+static int receive_one(int receiver, int signal_fd)
+{
+	int connection;
+
+	ready.result.error = 0;
+	connection = ktlsd_accept(receiver, &ready, MSG_DONTWAIT);
+
+	if (connection >= 0) {
+		serve(receiver, signal_fd, connection);
+		close(connection);
+		ktlsd_ready_clear(&ready);
+	} else if (connection == -ENOTCONN) {
+		close(receiver);
+		poll(NULL, 0, RETRY_MS / 5);
+		return attach_again();
+	} else if (ready.result.error == -connection) {
+		errx(1, "turned away by the agent: %s", ready.result.error_text);
+	} else if (connection != -EAGAIN && connection != -EINTR) {
+		warnx("a connection can't be received: %s", strerror(-connection));
+	}
+	return receiver;
+}
+
+static void serve_all(int receiver)
+{
+	int signal_fd;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGCHLD);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, &signals_before);
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	for (;;) {
+		struct pollfd both[] = {{.fd = signal_fd, .events = POLLIN},
+					{.fd = running < options.max ? receiver : -1, .events = POLLIN}};
+
+		if (poll(both, 2, -1) < 0 && errno != EINTR)
+			err(1, "poll");
+		if (both[0].revents)
+			reap(signal_fd);
+		if (both[1].revents)
+			receiver = receive_one(receiver, signal_fd);
+	}
+}
+
+static int usage(FILE *stream)
+{
+	fputs(usage_text, stream);
+	return stream == stdout ? 0 : 2;
+}
+
+static int read_options(int argc, char **argv)
+{
+	static const struct option known[] = {{"ready", required_argument, NULL, 'r'},
+					      {"listen", required_argument, NULL, 'l'},
+					      {"service", required_argument, NULL, 's'},
+					      {"max", required_argument, NULL, 'm'},
+					      {"direct", no_argument, &options.direct, 1},
+					      {"version", no_argument, NULL, 'v'},
+					      {"help", no_argument, NULL, 'h'},
+					      {0}};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "+h", known, NULL)) != -1) {
+		switch (option) {
+		case 0:
+			break;
+		case 'r':
+			options.ready = optarg;
+			break;
+		case 'l':
+			options.listen = optarg;
+			break;
+		case 's':
+			options.service = optarg;
+			break;
+		case 'm':
+			options.max = strtoul(optarg, NULL, 10);
+			break;
+		case 'v':
+			puts("ktls-inetd " KTLSD_VERSION);
+			exit(0);
+		case 'h':
+			exit(usage(stdout));
+		default:
+			return usage(stderr);
+		}
+	}
+	options.command = argv + optind;
+	if (optind == argc || !options.ready == !options.listen || options.max == 0)
+		return usage(stderr);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	char why[256];
+	int receiver;
+
+	if (read_options(argc, argv) != 0)
+		return 2;
+	if (options.listen)
+		listener = listen_on(options.listen);
+	receiver = attach(why, sizeof(why));
+	if (receiver < 0)
+		errx(1, "%s", why);
+	serve_all(receiver);
+}
