@@ -20,7 +20,7 @@
 static struct user users[USERS];
 static _Atomic unsigned int peers[PEERS]; /* by keyed hash: addresses that collide share a limit, which only errs low */
 static uint64_t peer_key;
-static _Atomic unsigned int in_flight, callers;
+static _Atomic unsigned int in_flight, callers, listeners;
 
 unsigned int admission_in_flight(void)
 {
@@ -202,13 +202,46 @@ void admission_leave_caller(struct user *user)
 	give(&callers);
 }
 
+static unsigned int listeners_max(const struct settings *limits)
+{
+	return limits->max_handshakes / 2 / LISTENER_DESCRIPTORS;
+}
+
+int admission_enter_listener(struct user *user, const struct settings *limits, const char **why)
+{
+	unsigned int most = listeners_max(limits), share = user->id == 1 ? most : (most + 1) / 2;
+
+	*why = "busy: listeners have taken half of the descriptors of max_handshakes";
+	if (!take(&listeners, most))
+		return EBUSY;
+	*why = "busy: the user's listeners have taken a quarter of the descriptors of max_handshakes";
+	if (take(&user->listeners, share))
+		return 0;
+	give(&listeners);
+	return EBUSY;
+}
+
+void admission_leave_listener(struct user *user)
+{
+	give(&user->listeners);
+	give(&listeners);
+}
+
+/* Those of before a reload may be more than the new limits allow. */
+static unsigned int set_aside(const struct settings *limits)
+{
+	unsigned int count = atomic_load_explicit(&listeners, memory_order_relaxed), most = listeners_max(limits);
+
+	return (count < most ? count : most) * LISTENER_DESCRIPTORS;
+}
+
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
 		    struct user *user, const struct sockaddr_storage *peer, const char **why)
 {
 	_Atomic unsigned int *address = peer_counter(peer);
 
 	memset(admission, 0, sizeof(*admission));
-	if (!take(&in_flight, limits->max_handshakes)) {
+	if (!take(&in_flight, limits->max_handshakes - set_aside(limits))) {
 		*why = "busy: max_handshakes are in flight";
 		return EBUSY;
 	}
@@ -230,11 +263,23 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 	return EBUSY;
 }
 
-void admission_leave(struct admission *admission)
+bool admission_peer_is_full(const struct settings *limits, const struct sockaddr_storage *peer)
 {
-	give(admission->user);
+	return atomic_load_explicit(peer_counter(peer), memory_order_relaxed) >= limits->max_handshakes_per_peer;
+}
+
+void admission_settle(struct admission *admission)
+{
 	give(admission->service ? &admission->service->in_flight : NULL);
 	give(admission->peer);
+	admission->service = NULL;
+	admission->peer = NULL;
+}
+
+void admission_leave(struct admission *admission)
+{
+	admission_settle(admission);
+	give(admission->user);
 	give(&in_flight);
 	memset(admission, 0, sizeof(*admission));
 }

@@ -19,6 +19,7 @@ struct user {		     /* one for all callers of a user */
 	_Atomic unsigned int callers;
 	_Atomic unsigned int in_flight;
 	_Atomic unsigned int hanging; /* descriptors whose closing has not returned yet */
+	_Atomic unsigned int listeners;
 };
 
 struct admission { /* what one handshake holds */
@@ -48,6 +49,21 @@ bool admission_closes_at_once(int fd);
 int admission_enter(struct admission *admission, const struct settings *limits, const struct service *service,
 		    struct user *user, const struct sockaddr_storage *peer, const char **why);
 void admission_leave(struct admission *admission);
+
+/* Whether no more handshakes with this peer's address get in, whoever asks. */
+bool admission_peer_is_full(const struct settings *limits, const struct sockaddr_storage *peer);
+
+/* The handshake is over, its descriptor is still here: it goes on counting for the agent and the user alone. */
+void admission_settle(struct admission *admission);
+
+/*
+ * A listener takes LISTENER_DESCRIPTORS for as long as it is here. They come off max_handshakes, and all listeners together may
+ * take half of it; nobody but root more than half of that. 0 or EBUSY with *why.
+ */
+#define LISTENER_DESCRIPTORS 6 /* itself, where ready sockets go, and 4 that were accepted and wait to be admitted */
+
+int admission_enter_listener(struct user *user, const struct settings *limits, const char **why);
+void admission_leave_listener(struct user *user);
 
 struct user *admission_user(uid_t user);
 

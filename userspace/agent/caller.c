@@ -7,6 +7,7 @@
 
 #include "caller.h"
 #include "intake.h"
+#include "listener/listen.h"
 #include "log.h"
 
 enum operation { OP_RECEIVED, OP_SENT };
@@ -135,18 +136,20 @@ static unsigned int take_descriptors(struct msghdr *message, int descriptors[sta
 	return count;
 }
 
-static bool takes_descriptor(const struct ktlsd_msg_header *message)
+static unsigned int descriptors_of(const struct ktlsd_msg_header *message)
 {
+	if (message->type == KTLSD_MSG_LISTEN)
+		return LISTEN_DESCRIPTORS;
 	return message->type == KTLSD_MSG_HANDOFF || message->type == KTLSD_MSG_REKEY;
 }
 
-static unsigned int count_takers(struct datagram_reader datagram)
+static unsigned int count_wanted(struct datagram_reader datagram)
 {
 	const struct ktlsd_msg_header *message;
 	unsigned int count = 0;
 
 	while ((message = message_next(&datagram)))
-		count += takes_descriptor(message);
+		count += descriptors_of(message);
 	return count;
 }
 
@@ -157,7 +160,7 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		break_off(caller, EPROTO, "the first message is not HELLO");
 		return;
 	}
-	if (message->reserved && !takes_descriptor(message)) { /* that of the others is refused with them */
+	if (message->reserved && descriptors_of(message) == 0) { /* that of the others is refused with them */
 		break_off(caller, EPROTO, "a reserved field is not zero");
 		return;
 	}
@@ -170,6 +173,10 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 		return;
 	case KTLSD_MSG_REKEY:
 		rekey_take(caller, message, descriptors[(*taken)++]);
+		return;
+	case KTLSD_MSG_LISTEN:
+		listen_take(caller, message, descriptors + *taken);
+		*taken += LISTEN_DESCRIPTORS;
 		return;
 	case KTLSD_MSG_CHALLENGE:
 		challenge_take(caller, message);
@@ -194,9 +201,8 @@ static void take_datagram(struct caller *caller, size_t length)
 		break_off(caller, EMSGSIZE, "the datagram is longer than KTLSD_DATAGRAM_MAX");
 	else if (caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
-	else if (count_takers(datagram) != count)
-		break_off(caller, EBADMSG,
-			  "handoffs and rekeys, and descriptors, in the datagram are not equal in number");
+	else if (count_wanted(datagram) != count)
+		break_off(caller, EBADMSG, "the datagram does not have as many descriptors as its messages take");
 	while (!caller->leaving && (message = message_next(&datagram)))
 		take_message(caller, message, descriptors, &taken);
 	if (datagram.offset < datagram.length)
@@ -282,7 +288,7 @@ static void write_answers(struct caller *caller, struct datagram_writer *datagra
 	int chain_fd;
 
 	while ((handoff = TAILQ_FIRST(&caller->answers)) && has_descriptor_room(caller)) {
-		if (!handoff_write_result(handoff, datagram, &chain_fd))
+		if (!handoff_write_result(&handoff->handshake, KTLSD_MSG_RESULT, handoff->cookie, datagram, &chain_fd))
 			return;
 		send_descriptor(caller, chain_fd);
 		TAILQ_REMOVE(&caller->answers, handoff, entry);

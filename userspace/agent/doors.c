@@ -6,5 +6,6 @@
 const struct door *const doors[] = {
 	&door_unix,
 	&door_netlink,
+	&door_listener,
 	NULL,
 };

@@ -7,8 +7,11 @@
 
 #include "handshake.h"
 
-extern const struct door door_unix;    /* the handoff socket */
-extern const struct door door_netlink; /* the kernel's own requests */
+struct outlet;
+
+extern const struct door door_unix;	/* the handoff socket */
+extern const struct door door_netlink;	/* the kernel's own requests */
+extern const struct door door_listener; /* listening sockets */
 
 extern const struct door *const doors[]; /* NULL-terminated */
 
@@ -17,5 +20,8 @@ extern _Atomic bool door_lost;
 
 /* The process that takes the kernel's requests, and how many are under way; 0: no service is for them. Any thread. */
 pid_t door_netlink_supervisor(unsigned int *open);
+
+/* Finds a home for an outlet that came to this worker, and begins it there. */
+void door_listener_add(struct outlet *outlet, struct worker *here);
 
 #endif

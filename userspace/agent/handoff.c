@@ -6,8 +6,6 @@
 #include "handoff.h"
 #include "peer.h"
 
-#define KNOWN_WANTS (KTLSD_WANT_CHAIN | KTLSD_WANT_CHANNEL_BINDING | KTLSD_WANT_TOKEN)
-
 /* (length, name)* with no empty name (RFC 7301 §3.1). */
 static bool take_alpn(struct handshake *hs, const struct attribute *attribute)
 {
@@ -104,16 +102,16 @@ static void write_outcome(const struct handshake *hs, struct datagram_writer *da
 		write_token(hs, datagram);
 }
 
-bool handoff_write_result(struct handoff *handoff, struct datagram_writer *datagram, int *chain_fd)
+bool handoff_write_result(const struct handshake *hs, enum ktlsd_message_type type, uint64_t cookie,
+			  struct datagram_writer *datagram, int *chain_fd)
 {
-	const struct handshake *hs = &handoff->handshake;
 	struct datagram_writer before = *datagram;
 	struct ktlsd_msg_result *message;
 
 	*chain_fd = -1;
 	if (hs->outcome.chain)
-		*chain_fd = peer_write_chain(hs->outcome.chain, handoff->cookie, datagram);
-	message = message_begin(datagram, KTLSD_MSG_RESULT, sizeof(*message), handoff->cookie);
+		*chain_fd = peer_write_chain(hs->outcome.chain, cookie, datagram);
+	message = message_begin(datagram, type, sizeof(*message), cookie);
 	if (message) {
 		message->connection_id = hs->connection_id;
 		message->error = hs->error;

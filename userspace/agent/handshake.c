@@ -337,20 +337,29 @@ static bool closes_at_once(const struct handshake *hs)
 	return hs->linger_known ? !hs->linger.l_onoff : admission_closes_at_once(hs->fd);
 }
 
+static void release_socket(struct handshake *hs)
+{
+	if (hs->keep_fd && !hs->error) {
+		admission_settle(&hs->admission);
+		return;
+	}
+	ring_close(&hs->worker->ring, hs->fd, closes_at_once(hs), 0);
+	hs->fd = -1;
+	admission_leave(&hs->admission);
+}
+
 static void finish(struct handshake *hs)
 {
 	struct worker *worker = hs->worker;
 	struct service_usage *usage = hs->service->usage;
 
 	restore_low_water(hs);
-	ring_close(&worker->ring, hs->fd, closes_at_once(hs), 0);
-	hs->fd = -1;
+	release_socket(hs);
 	OPENSSL_cleanse(&hs->keys, sizeof(hs->keys));
 	engine_stop(&hs->engine);
 	hs->state = HANDSHAKE_OVER;
 	TAILQ_REMOVE(&worker->active, hs, active);
 	atomic_fetch_sub_explicit(&worker->active_count, 1, memory_order_relaxed);
-	admission_leave(&hs->admission);
 	stats_add(&worker->stats.in_flight, -1);
 	atomic_fetch_add_explicit(hs->error ? &usage->failed : &usage->done, 1, memory_order_relaxed);
 	stats_add(hs->error ? &worker->stats.failed : &worker->stats.done, 1);

@@ -62,7 +62,8 @@ struct handshake {
 	struct worker *home;
 	struct config *config; /* a reference: keeps service alive */
 	const struct service *service;
-	int fd; /* ours to close */
+	int fd;	      /* ours to close */
+	bool keep_fd; /* the door's, if all goes well, and with it what is left of the admission */
 	unsigned int role, want, timeout_ms;
 	char server_name[256]; /* client role */
 	uint8_t alpn[256];     /* client role, wire format */

@@ -95,6 +95,39 @@ void intake_dispose(struct caller *caller, int fd)
 	ring_close(&caller->door->worker->ring, fd, false, ring_tag(&hanging->completion, 0));
 }
 
+struct mailbox {
+	struct completion completion;
+	struct user *user;
+};
+
+static void mailbox_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
+{
+	struct mailbox *mailbox = (struct mailbox *)completion;
+
+	(void)operation, (void)result, (void)flags;
+	atomic_fetch_sub(&mailbox->user->hanging, 1);
+	free(mailbox);
+}
+
+void intake_close_mailbox(struct worker *worker, struct user *user, int fd)
+{
+	struct mailbox *mailbox = intake_zeroed(sizeof(*mailbox));
+
+	mailbox->completion.complete = mailbox_closed;
+	mailbox->user = user;
+	atomic_fetch_add(&user->hanging, 1);
+	ring_close(&worker->ring, fd, false, ring_tag(&mailbox->completion, 0));
+}
+
+void intake_answer(struct handoff *handoff)
+{
+	struct caller *caller = handoff->caller;
+
+	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
+	caller->answer_count++;
+	caller->touched = true;
+}
+
 void intake_refuse(struct handoff *handoff, int error, const char *why)
 {
 	struct caller *caller = handoff->caller;
@@ -110,36 +143,36 @@ void intake_refuse(struct handoff *handoff, int error, const char *why)
 	stats_add(&caller->door->worker->stats.by_error[error], 1);
 	log_limited(LOG_NOTICE, "%016lx: handoff by user %u, process %d, is refused: %s", hs->connection_id,
 		    caller->user, caller->pid, why);
-	TAILQ_INSERT_TAIL(&caller->answers, handoff, entry);
-	caller->answer_count++;
-	caller->touched = true;
+	intake_answer(handoff);
 }
 
-/*
- * Whether this caller may have this handshake now. 0 or a positive errno with *why. The descriptor is not looked at: who holds
- * the lock of a socket keeps whoever looks at it waiting.
- */
-static int authorize(struct handoff *handoff, const char **why)
+int intake_authorize(const struct caller *caller, const char *name, unsigned int role, const struct service **service,
+		     const char **why)
 {
-	struct caller *caller = handoff->caller;
-	struct handshake *hs = &handoff->handshake;
-	struct config *config = caller->door->worker->config;
-
 	*why = "the agent is about to stop";
 	if (caller->door->draining)
 		return ESHUTDOWN;
-	hs->service = config_service(config, handoff->service);
+	*service = config_service(caller->door->worker->config, name);
 	*why = "there is no such service in the agent's configuration";
-	if (!hs->service)
+	if (!*service)
 		return ENOENT;
 	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(hs->service, caller->user, caller->group, caller->groups, caller->group_count))
+	if (!service_allows(*service, caller->user, caller->group, caller->groups, caller->group_count))
 		return EACCES;
 	*why = "the service is for the other role";
-	if (hs->service->role != hs->role)
-		return EINVAL;
+	return (*service)->role == role ? 0 : EINVAL;
+}
+
+static int authorize(struct handoff *handoff, const char **why)
+{
+	const struct caller *caller = handoff->caller;
+	struct handshake *hs = &handoff->handshake;
+	int error = intake_authorize(caller, handoff->service, hs->role, &hs->service, why);
+
+	if (error)
+		return error;
 	*why = "busy: max_handshakes_per_caller are in flight";
-	return caller->open_count < config->settings->max_handshakes_per_caller ? 0 : EBUSY;
+	return caller->open_count < caller->door->worker->config->settings->max_handshakes_per_caller ? 0 : EBUSY;
 }
 
 void intake_take(struct caller *caller, const struct ktlsd_msg_header *message, int fd)

@@ -22,21 +22,17 @@ static int send_challenge(struct ktlsd *agent, const char *service, const void *
 	return connection_send(agent, &datagram, NULL, 0);
 }
 
-/* Of the answer, or of a result that says why there is none: then only the error and its words. */
 static int read_error(const struct ktlsd_msg_header *header, char *why, size_t why_size)
 {
-	bool result = header->type == KTLSD_MSG_RESULT;
 	struct attribute_reader reader;
 	struct attribute attribute;
 
-	if (!attributes_begin(&reader, header,
-			      result ? sizeof(struct ktlsd_msg_result) : sizeof(struct ktlsd_msg_challenge)))
+	if (!attributes_begin(&reader, header, sizeof(struct ktlsd_msg_challenge)))
 		return -EBADMSG;
 	while (attributes_next(&reader, &attribute))
 		if (attribute.type == KTLSD_ATTR_ERROR && why)
 			attribute_text(&attribute, why, why_size);
-	return -(int)(result ? ((const struct ktlsd_msg_result *)header)->error
-			     : ((const struct ktlsd_msg_challenge *)header)->error);
+	return -(int)((const struct ktlsd_msg_challenge *)header)->error;
 }
 
 static int read_signature(const struct ktlsd_msg_header *header, struct ktlsd_proof *proof)
@@ -70,11 +66,15 @@ static int read_answer(struct ktlsd *agent, struct ktlsd_proof *proof, char *why
 	}
 	if (!header)
 		return -ETIMEDOUT;
-	if (header->type != KTLSD_MSG_CHALLENGE && header->type != KTLSD_MSG_RESULT)
+	if (header->type == KTLSD_MSG_RESULT) {
+		err = connection_refusal(header, why, why_size);
+		return err < 0 ? err : -EBADMSG;
+	}
+	if (header->type != KTLSD_MSG_CHALLENGE)
 		return -EBADMSG;
 	err = read_error(header, why, why_size);
-	if (err < 0 || header->type == KTLSD_MSG_RESULT)
-		return err < 0 ? err : -EBADMSG;
+	if (err < 0)
+		return err;
 	return read_signature(header, proof);
 }
 

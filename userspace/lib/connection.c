@@ -254,3 +254,16 @@ const struct ktlsd_msg_header *connection_answer(struct ktlsd *agent, uint64_t c
 	}
 	return NULL;
 }
+
+int connection_refusal(const struct ktlsd_msg_header *answer, char *why, size_t why_size)
+{
+	struct attribute_reader reader;
+	struct attribute attribute;
+
+	if (!attributes_begin(&reader, answer, sizeof(struct ktlsd_msg_result)))
+		return -EBADMSG;
+	while (attributes_next(&reader, &attribute))
+		if (attribute.type == KTLSD_ATTR_ERROR && why)
+			attribute_text(&attribute, why, why_size);
+	return -(int)((const struct ktlsd_msg_result *)answer)->error;
+}

@@ -43,10 +43,7 @@ struct ktlsd {
 	struct ktlsd_result result;
 	bool shown; /* result is the caller's until seen */
 	struct ktlsd_peer peer;
-	uint8_t channel_binding[32];
-	char text[KTLSD_DATAGRAM_MAX]; /* the result's strings; no message has more */
-	size_t text_used;
-	uint8_t token[KTLSD_TOKEN_MAX];
+	char text[KTLSD_DATAGRAM_MAX]; /* what the result points to; no message has more */
 
 	/* streams.c: streams ask for keys over this connection, from any thread. */
 	pthread_mutex_t lock; /* of the next three, and of replacing fd */
@@ -85,6 +82,9 @@ int connection_receive(struct ktlsd *agent);
 
 /* For who waits: the first message with this cookie, but for HELLO. NULL: none came in time, or the agent went away. */
 const struct ktlsd_msg_header *connection_answer(struct ktlsd *agent, uint64_t cookie, int timeout_ms);
+
+/* The error that an answer gives, and its words (why may be NULL). The answer is as long as a struct ktlsd_msg_result. */
+int connection_refusal(const struct ktlsd_msg_header *answer, char *why, size_t why_size);
 
 /* A chain that came in a memfd; NULL if it is not safe to read. The descriptor stays the caller's. */
 const uint8_t *chain_map(int fd, size_t length);

@@ -196,7 +196,8 @@ int ktlsd_handshake(const struct ktlsd_handoff *handoff, struct ktlsd_stream **s
  * socket does not listen; backlog beyond KTLSD_BACKLOG_MAX. -ENOTSOCK, -EPROTONOSUPPORT: no socket, none of TCP. -EBUSY: a limit.
  * -ESHUTDOWN. -ETIMEDOUT. -EBADMSG: the agent's answer is malformed. -EPROTO: the agent is older than this. And those of ktlsd_open().
  */
-int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why, size_t why_size);
+int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why,
+		 size_t why_size);
 
 #define KTLSD_READY_MAX 16384 /* bytes */
 

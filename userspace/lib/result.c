@@ -9,133 +9,33 @@
 #include <sys/stat.h>
 
 #include "connection.h"
+#include "filling.h"
 #include "stream.h"
 
 #define CHAIN_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-/* A copy with a NUL behind it, in the agent's room for text; "" if the attribute is no text. */
-static const char *keep_text(struct ktlsd *agent, const struct attribute *attribute)
+static struct filling show(struct ktlsd *agent, uint32_t slot)
 {
-	char *text = agent->text + agent->text_used;
+	struct filling filling = {
+		.result = &agent->result, .peer = &agent->peer, .room = agent->text, .size = sizeof(agent->text)};
 
-	if (!attribute_text(attribute, text, sizeof(agent->text) - agent->text_used))
-		return "";
-	agent->text_used += attribute->length + 1;
-	return text;
-}
-
-static bool keep_bytes(void *to, size_t size, const struct attribute *attribute)
-{
-	if (attribute->length != size)
-		return false;
-	memcpy(to, attribute->value, size);
-	return true;
-}
-
-static void keep_peer_attribute(struct ktlsd *agent, const struct attribute *attribute)
-{
-	struct ktlsd_peer *peer = &agent->peer;
-
-	switch (attribute->type) {
-	case KTLSD_ATTR_PEER_SUBJECT:
-		peer->subject = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_PEER_ISSUER:
-		peer->issuer = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_PEER_NAMES:
-		peer->names = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_PEER_NAME:
-		peer->name = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_PEER_SERIAL:
-		peer->serial = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_PEER_NOT_BEFORE:
-		keep_bytes(&peer->not_before, sizeof(peer->not_before), attribute);
-		break;
-	case KTLSD_ATTR_PEER_NOT_AFTER:
-		keep_bytes(&peer->not_after, sizeof(peer->not_after), attribute);
-		break;
-	case KTLSD_ATTR_PEER_SHA256:
-		/* Every certificate has a fingerprint: where there is one, there was a certificate. */
-		if (keep_bytes(peer->sha256, sizeof(peer->sha256), attribute))
-			agent->result.peer = peer;
-		break;
-	}
-}
-
-static void keep_attribute(struct ktlsd *agent, const struct attribute *attribute)
-{
-	struct ktlsd_result *result = &agent->result;
-
-	switch (attribute->type) {
-	case KTLSD_ATTR_ERROR:
-		result->error_text = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_SERVER_NAME:
-		result->server_name = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_ALPN:
-		result->alpn = keep_text(agent, attribute);
-		break;
-	case KTLSD_ATTR_CHANNEL_BINDING:
-		if (keep_bytes(agent->channel_binding, sizeof(agent->channel_binding), attribute))
-			result->channel_binding = agent->channel_binding;
-		break;
-	case KTLSD_ATTR_REKEY_TOKEN:
-		if (attribute->length <= sizeof(agent->token)) {
-			memcpy(agent->token, attribute->value, attribute->length);
-			result->token = agent->token;
-			result->token_length = attribute->length;
-		}
-		break;
-	case KTLSD_ATTR_TOKEN_LIFETIME:
-		keep_bytes(&result->token_lifetime_s, sizeof(result->token_lifetime_s), attribute);
-		break;
-	default:
-		keep_peer_attribute(agent, attribute);
-		break;
-	}
-}
-
-static void show(struct ktlsd *agent, uint32_t slot)
-{
-	agent->text_used = 0;
-	agent->peer = (struct ktlsd_peer){.subject = "", .issuer = "", .names = "", .name = "", .serial = ""};
-	agent->result = (struct ktlsd_result){.cookie = agent->slots.slot[slot].cookie,
-					      .role = agent->slots.slot[slot].role,
-					      .fd = agent->slots.slot[slot].fd,
-					      .error_text = "",
-					      .server_name = "",
-					      .alpn = "",
-					      .alert_sent = KTLSD_NO_ALERT,
-					      .alert_received = KTLSD_NO_ALERT};
+	filling_begin(&filling);
+	agent->result.cookie = agent->slots.slot[slot].cookie;
+	agent->result.role = agent->slots.slot[slot].role;
+	agent->result.fd = agent->slots.slot[slot].fd;
 	agent->shown = true;
 	slot_release(&agent->slots, slot);
+	return filling;
 }
 
 static int read_result(struct ktlsd *agent, const struct ktlsd_msg_header *header)
 {
-	const struct ktlsd_msg_result *message = (const void *)header;
-	struct ktlsd_result *result = &agent->result;
-	struct attribute_reader reader;
-	struct attribute attribute;
+	struct filling filling;
 
-	if (!attributes_begin(&reader, header, sizeof(*message)) || !slot_is_open(&agent->slots, header->cookie))
+	if (header->length < sizeof(struct ktlsd_msg_result) || !slot_is_open(&agent->slots, header->cookie))
 		return -EBADMSG;
-	show(agent, header->cookie);
-	result->error = message->error;
-	result->flags = message->flags;
-	result->connection_id = message->connection_id;
-	result->version = message->version;
-	result->cipher = message->cipher;
-	result->group = message->group;
-	result->alert_sent = message->alert_sent;
-	result->alert_received = message->alert_received;
-	while (attributes_next(&reader, &attribute))
-		keep_attribute(agent, &attribute);
+	filling = show(agent, header->cookie);
+	filling_take(&filling, header);
 	return 0;
 }
 

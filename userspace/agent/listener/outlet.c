@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../doors.h"
+#include "../handoff.h"
+#include "../intake.h"
+#include "../log.h"
+#include "../../lib/socket.h"
+#include "outlet.h"
+
+#define ALERT_FATAL 2
+#define ALERT_INTERNAL_ERROR 80 /* RFC 8446 §6.2: unrelated to the peer */
+
+/* ---- connections ---- */
+
+static struct accepted *new_accepted(struct outlet *outlet, int fd)
+{
+	struct outlets *door = outlet->door;
+	struct accepted *accepted = TAILQ_FIRST(&door->pool);
+	struct handshake *hs;
+	uint8_t *output = NULL;
+	size_t output_size = 0;
+
+	if (accepted) {
+		TAILQ_REMOVE(&door->pool, accepted, entry);
+		door->pooled--;
+		output = accepted->handshake.engine.output;
+		output_size = accepted->handshake.engine.output_size;
+		memset(accepted, 0, sizeof(*accepted));
+	} else {
+		accepted = intake_zeroed(sizeof(*accepted));
+	}
+	hs = &accepted->handshake;
+	hs->engine.output = output;
+	hs->engine.output_size = output_size;
+	hs->door = &door_listener;
+	hs->home = outlet->home;
+	hs->fd = fd;
+	hs->keep_fd = true;
+	hs->role = KTLSD_SERVER;
+	hs->want = outlet->want;
+	hs->connection_id = worker_connection_id(outlet->home);
+	accepted->outlet = outlet;
+	return accepted;
+}
+
+static void free_accepted(struct accepted *accepted)
+{
+	struct outlets *door = accepted->outlet->door;
+
+	outcome_clear(&accepted->handshake.outcome);
+	OPENSSL_cleanse(accepted->handshake.token, sizeof(accepted->handshake.token));
+	config_put(accepted->handshake.config);
+	if (door->pooled < POOL_MAX) {
+		door->pooled++;
+		TAILQ_INSERT_HEAD(&door->pool, accepted, entry);
+		return;
+	}
+	free(accepted->handshake.engine.output);
+	free(accepted);
+}
+
+/* A connection that nobody receives: its client shall not take that for an orderly end. */
+static void drop(struct accepted *accepted, bool encrypted)
+{
+	static const uint8_t alert[] = {21, 3, 1, 0, 2, ALERT_FATAL, ALERT_INTERNAL_ERROR}; /* before any TLS */
+	struct handshake *hs = &accepted->handshake;
+
+	if (encrypted)
+		socket_send_alert(hs->fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
+	else if (send(hs->fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_line(LOG_DEBUG, "%016lx: the client is gone already", hs->connection_id);
+	shutdown(hs->fd, SHUT_RDWR);
+	ring_close(&hs->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
+	if (hs->admission.user)
+		admission_leave(&hs->admission);
+	free_accepted(accepted);
+}
+
+/* ---- in ---- */
+
+/* Whether the service is there still, and its owner may have it. Looked up anew for each configuration. */
+static bool may_serve(struct outlet *outlet)
+{
+	const struct owner *owner = &outlet->owner;
+	const struct config *config = outlet->home->config;
+
+	if (outlet->checked_config == config)
+		return outlet->service;
+	outlet->checked_config = config;
+	outlet->service = config_service(config, outlet->service_name);
+	if (outlet->service &&
+	    (outlet->service->role != KTLSD_SERVER ||
+	     !service_allows(outlet->service, owner->user, owner->group, owner->groups, owner->group_count)))
+		outlet->service = NULL;
+	if (!outlet->service)
+		outlet_end(outlet, "its service is no longer there, or no longer for its user");
+	return outlet->service;
+}
+
+/* True: it is under way, or was dropped. False: a limit is reached that others' ends will move. */
+static bool admit(struct accepted *accepted)
+{
+	struct outlet *outlet = accepted->outlet;
+	struct handshake *hs = &accepted->handshake;
+	struct config *config = outlet->home->config;
+	const char *why;
+
+	if (admission_enter(&hs->admission, config->settings, outlet->service, outlet->owner.usage, &hs->peer, &why) ==
+	    0) {
+		TAILQ_REMOVE(&outlet->waiting, accepted, entry);
+		outlet->waiting_count--;
+		TAILQ_INSERT_TAIL(&outlet->running, accepted, entry);
+		outlet->running_count++;
+		hs->service = outlet->service;
+		hs->config = config_get(config);
+		hs->timeout_ms = outlet->service->timeout_ms;
+		handshake_begin(hs);
+		return true;
+	}
+	if (!admission_peer_is_full(config->settings, &hs->peer))
+		return false;
+	/* One peer must not keep all others waiting. */
+	TAILQ_REMOVE(&outlet->waiting, accepted, entry);
+	outlet->waiting_count--;
+	log_limited(LOG_NOTICE, "%016lx: a connection to service %s is dropped: %s", hs->connection_id,
+		    outlet->service_name, why);
+	stats_add(&outlet->home->stats.failed, 1);
+	stats_add(&outlet->home->stats.by_error[EBUSY], 1);
+	drop(accepted, false);
+	return true;
+}
+
+void outlet_take(struct outlet *outlet, int fd)
+{
+	struct accepted *accepted = new_accepted(outlet, fd);
+	const char *why;
+
+	if (outlet->gone || admission_inspect(fd, &accepted->handshake.peer, &why) != 0) {
+		drop(accepted, false); /* or it was reset before it was accepted */
+		return;
+	}
+	TAILQ_INSERT_TAIL(&outlet->waiting, accepted, entry);
+	outlet->waiting_count++;
+}
+
+static void admit_waiting(struct outlet *outlet)
+{
+	struct accepted *accepted;
+
+	while (!outlet->gone && (accepted = TAILQ_FIRST(&outlet->waiting)) && may_serve(outlet)) {
+		if (!admit(accepted))
+			return;
+	}
+}
+
+/* ---- out ---- */
+
+void outlet_answer(struct accepted *accepted)
+{
+	struct outlet *outlet = accepted->outlet;
+	bool failed = accepted->handshake.error != 0;
+
+	TAILQ_REMOVE(&outlet->running, accepted, entry);
+	outlet->running_count--;
+	outlet->touched = true;
+	if (failed) {
+		free_accepted(accepted);
+	} else if (outlet->gone) {
+		drop(accepted, true);
+	} else {
+		TAILQ_INSERT_TAIL(&outlet->ready, accepted, entry);
+		outlet->ready_count++;
+	}
+}
+
+/* Into the memory that the handshake's output had. False: no memory. */
+static bool pack(struct accepted *accepted)
+{
+	struct engine *engine = &accepted->handshake.engine;
+	struct parcel *parcel = &accepted->parcel;
+	struct datagram_writer datagram = {.data = engine->output, .size = engine->output_size};
+	int chain_fd = -1;
+
+	if (!handoff_write_result(&accepted->handshake, KTLSD_MSG_READY, accepted->outlet->cookie, &datagram,
+				  &chain_fd)) {
+		free(engine->output);
+		engine->output_size = KTLSD_DATAGRAM_MAX;
+		engine->output = datagram.data = malloc(engine->output_size);
+		datagram.size = engine->output_size;
+		if (!engine->output || !handoff_write_result(&accepted->handshake, KTLSD_MSG_READY,
+							     accepted->outlet->cookie, &datagram, &chain_fd))
+			return false;
+	}
+	parcel->part = (struct iovec){engine->output, datagram.length};
+	parcel->descriptors[0] = accepted->handshake.fd;
+	parcel->descriptors[1] = chain_fd;
+	parcel->descriptor_count = chain_fd >= 0 ? 2 : 1;
+	return true;
+}
+
+static struct receiver *choose_receiver(struct outlet *outlet)
+{
+	struct receiver *receiver, *best = NULL;
+
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		if (receiver_takes(receiver) &&
+		    (!best || receiver->count + receiver->sending < best->count + best->sending))
+			best = receiver;
+	}
+	return best;
+}
+
+static void deliver(struct outlet *outlet)
+{
+	struct accepted *accepted;
+	struct receiver *receiver;
+
+	while ((accepted = TAILQ_FIRST(&outlet->ready)) && (receiver = choose_receiver(outlet))) {
+		TAILQ_REMOVE(&outlet->ready, accepted, entry);
+		outlet->ready_count--;
+		if (accepted->parcel.descriptor_count == 0 && !pack(accepted)) {
+			log_limited(LOG_ERR, "%016lx: no memory for its result", accepted->handshake.connection_id);
+			drop(accepted, true);
+			continue;
+		}
+		outlet->sending_count++;
+		receiver_send(receiver, &accepted->parcel);
+	}
+}
+
+void outlet_sent(struct parcel *parcel, int error)
+{
+	struct accepted *accepted = (void *)((char *)parcel - offsetof(struct accepted, parcel));
+	struct outlet *outlet = accepted->outlet;
+	struct handshake *hs = &accepted->handshake;
+
+	outlet->sending_count--;
+	if (error && !outlet->gone) {
+		TAILQ_INSERT_HEAD(&outlet->ready, accepted, entry);
+		outlet->ready_count++;
+		return;
+	}
+	if (parcel->descriptor_count == 2)
+		close(parcel->descriptors[1]);
+	if (error) {
+		drop(accepted, true);
+		return;
+	}
+	ring_close(&outlet->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
+	admission_leave(&hs->admission);
+	free_accepted(accepted);
+}
+
+/* ---- appetite ---- */
+
+/* How many more ready sockets the receivers may have waiting. */
+static unsigned int room(struct outlet *outlet)
+{
+	struct receiver *receiver;
+	unsigned int total = 0, waiting;
+
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		waiting = receiver->count + receiver->sending;
+		if (waiting >= outlet->backlog || outlet->paused)
+			waiting = receiver_unread(receiver) + receiver->sending;
+		if (!receiver->lost && !receiver->full && waiting < outlet->backlog)
+			total += outlet->backlog - waiting;
+	}
+	return total > outlet->ready_count ? total - outlet->ready_count : 0;
+}
+
+/* Once they have enough, they shall have read a quarter before more is taken in. */
+static void pause_or_resume(struct outlet *outlet)
+{
+	unsigned int left = room(outlet);
+
+	if (left == 0)
+		outlet->paused = true;
+	else if (left > outlet->backlog / 4 || left >= outlet->backlog)
+		outlet->paused = false;
+}
+
+static void accept_more(struct outlet *outlet)
+{
+	const unsigned int most = OUTLET_RUNNING_MAX + outlet->backlog;
+	unsigned int taken = outlet->waiting_count + outlet->running_count + outlet->ready_count;
+	struct listening *listening;
+
+	/* Who waits to be admitted shows that a limit is reached. */
+	if (outlet->paused || outlet->draining || outlet->waiting_count > 0 || !may_serve(outlet))
+		return;
+	TAILQ_FOREACH(listening, &outlet->listening, entry)
+		taken += listening->accepts;
+	TAILQ_FOREACH(listening, &outlet->listening, entry) {
+		if (taken < most)
+			listening_arm(listening, most - taken);
+	}
+}
+
+static void watch_receivers(struct outlet *outlet)
+{
+	struct receiver *receiver;
+
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
+		receiver_watch(receiver, outlet->paused || receiver->full);
+}
+
+void outlet_lost_receiver(struct outlet *outlet)
+{
+	outlet_end(outlet, NULL);
+}
+
+/* ---- life ---- */
+
+struct outlet *outlet_new(const char *service_name, const struct owner *owner)
+{
+	struct outlet *outlet = intake_zeroed(sizeof(*outlet));
+
+	outlet->owner = *owner;
+	snprintf(outlet->service_name, sizeof(outlet->service_name), "%s", service_name);
+	TAILQ_INIT(&outlet->listening);
+	TAILQ_INIT(&outlet->receivers);
+	TAILQ_INIT(&outlet->waiting);
+	TAILQ_INIT(&outlet->running);
+	TAILQ_INIT(&outlet->ready);
+	return outlet;
+}
+
+void outlet_begin(struct outlet *outlet, struct outlets *door)
+{
+	outlet->door = door;
+	outlet->home = door->worker;
+	outlet->touched = true;
+	outlet->draining = door->draining;
+	TAILQ_INSERT_TAIL(&door->all, outlet, entry);
+}
+
+static void free_outlet(struct outlet *outlet)
+{
+	struct listening *listening;
+	struct receiver *receiver;
+
+	TAILQ_REMOVE(&outlet->door->all, outlet, entry);
+	while ((listening = TAILQ_FIRST(&outlet->listening))) {
+		TAILQ_REMOVE(&outlet->listening, listening, entry);
+		free(listening);
+	}
+	while ((receiver = TAILQ_FIRST(&outlet->receivers)))
+		receiver_free(receiver);
+	admission_leave_listener(outlet->owner.usage);
+	free(outlet->owner.groups);
+	free(outlet);
+}
+
+static bool nothing_in_ring(const struct outlet *outlet)
+{
+	const struct listening *listening;
+	const struct receiver *receiver;
+
+	TAILQ_FOREACH(listening, &outlet->listening, entry) {
+		if (listening->accepts > 0)
+			return false;
+	}
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		if (!receiver_idle(receiver))
+			return false;
+	}
+	return outlet->running_count == 0;
+}
+
+bool outlet_turn(struct outlet *outlet)
+{
+	admit_waiting(outlet);
+	deliver(outlet);
+	if (!outlet->gone) {
+		pause_or_resume(outlet);
+		accept_more(outlet);
+	}
+	if (!outlet->gone) {
+		watch_receivers(outlet);
+		return true;
+	}
+	if (!nothing_in_ring(outlet))
+		return true;
+	free_outlet(outlet);
+	return false;
+}
+
+void outlet_drain(struct outlet *outlet)
+{
+	struct listening *listening;
+
+	if (outlet->draining)
+		return;
+	outlet->draining = true;
+	TAILQ_FOREACH(listening, &outlet->listening, entry)
+		listening_stop(listening);
+}
+
+bool outlet_idle(const struct outlet *outlet)
+{
+	const struct listening *listening;
+
+	if (outlet->touched || outlet->gone || outlet->waiting_count + outlet->running_count > 0 ||
+	    outlet->ready_count + outlet->sending_count > 0)
+		return false;
+	TAILQ_FOREACH(listening, &outlet->listening, entry) {
+		if (listening->resting || (outlet->draining && listening->accepts > 0))
+			return false;
+	}
+	return true;
+}
+
+void outlet_sweep(struct outlet *outlet)
+{
+	struct listening *listening;
+	struct receiver *receiver;
+
+	TAILQ_FOREACH(listening, &outlet->listening, entry) {
+		outlet->touched |= listening->resting;
+		listening->resting = false;
+	}
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
+		outlet->touched |= receiver->resting;
+		receiver->resting = false;
+	}
+	outlet->touched |= outlet->waiting_count > 0;
+}
+
+void outlet_leave(struct outlet *outlet)
+{
+	struct receiver *receiver;
+
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
+		shutdown(receiver->fd, SHUT_RDWR);
+}
+
+static void drop_all(struct accepted_list *list, bool encrypted)
+{
+	struct accepted *accepted;
+
+	while ((accepted = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, accepted, entry);
+		drop(accepted, encrypted);
+	}
+}
+
+void outlet_end(struct outlet *outlet, const char *why)
+{
+	struct listening *listening;
+	struct receiver *receiver;
+	struct accepted *accepted;
+
+	if (outlet->gone)
+		return;
+	outlet->gone = outlet->touched = true;
+	if (why)
+		log_line(LOG_WARNING, "a listener for service %s of user %u, process %d, is let go: %s",
+			 outlet->service_name, outlet->owner.user, outlet->owner.pid, why);
+	else
+		log_line(LOG_INFO, "a listener for service %s of user %u, process %d, is let go: nobody receives",
+			 outlet->service_name, outlet->owner.user, outlet->owner.pid);
+	TAILQ_FOREACH(listening, &outlet->listening, entry)
+		listening_close(listening);
+	TAILQ_FOREACH(accepted, &outlet->running, entry)
+		handshake_cancel(&accepted->handshake);
+	worker_request_sweep(outlet->home);
+	drop_all(&outlet->waiting, false);
+	drop_all(&outlet->ready, true);
+	outlet->waiting_count = outlet->ready_count = 0;
+	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
+		receiver_close(receiver);
+}
