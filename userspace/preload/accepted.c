@@ -173,6 +173,31 @@ static ssize_t as_tcp(const struct accepted *accepted, ssize_t result)
 	return result;
 }
 
+/*
+ * A receive that takes no more than a peek before it has shown comes short of nothing, and the stream would not look what
+ * stands behind.
+ */
+static void look_behind_peeked(struct accepted *accepted, ssize_t result, size_t total, int flags)
+{
+	if (result <= 0)
+		return;
+	if (flags & MSG_PEEK) {
+		accepted->peeked_all = (size_t)result < total;
+	} else if (accepted->peeked_all) {
+		accepted->peeked_all = false;
+		if ((size_t)result == total)
+			stream_look_behind(accepted->stream);
+	}
+}
+
+static ssize_t receive_data(struct accepted *accepted, const struct iovec *parts, int count, int flags)
+{
+	ssize_t result = ktlsd_stream_readv(accepted->stream, parts, count, flags & (MSG_DONTWAIT | MSG_PEEK));
+
+	look_behind_peeked(accepted, result, total_length(parts, count), flags);
+	return result;
+}
+
 /* The parts behind the first bytes of them; a receive may come short. */
 struct rest {
 	struct iovec parts[64];
@@ -188,19 +213,18 @@ static void leave_out(struct rest *rest, const struct iovec *parts, int count, s
 		bytes -= skipped;
 		if (parts[i].iov_len > skipped)
 			rest->parts[rest->count++] = (struct iovec){.iov_base = (char *)parts[i].iov_base + skipped,
-								     .iov_len = parts[i].iov_len - skipped};
+								    .iov_len = parts[i].iov_len - skipped};
 	}
 }
 
-static ssize_t receive_behind(struct accepted *accepted, const struct iovec *parts, int count, size_t bytes,
-			      int flags)
+static ssize_t receive_behind(struct accepted *accepted, const struct iovec *parts, int count, size_t bytes, int flags)
 {
 	struct rest rest;
 
 	leave_out(&rest, parts, count, bytes);
 	if (rest.count == 0)
 		return 0;
-	return ktlsd_stream_readv(accepted->stream, rest.parts, rest.count, flags & (MSG_DONTWAIT | MSG_PEEK));
+	return receive_data(accepted, rest.parts, rest.count, flags);
 }
 
 static size_t copy_out(const struct iovec *parts, int count, const uint8_t *bytes, size_t length)
@@ -246,7 +270,7 @@ static ssize_t receive_some(struct accepted *accepted, const struct iovec *parts
 		return receive_head(accepted, parts, count, flags);
 	if (done > 0 || parts[0].iov_len == 0)
 		return receive_behind(accepted, parts, count, done, flags);
-	return ktlsd_stream_readv(accepted->stream, parts, count, flags & (MSG_DONTWAIT | MSG_PEEK));
+	return receive_data(accepted, parts, count, flags);
 }
 
 static ssize_t receive_all(struct accepted *accepted, const struct iovec *parts, int count, size_t total, int flags)
@@ -318,8 +342,7 @@ ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int f
 		}
 		result = result < 0 ? -errno : result;
 	} else {
-		result = as_tcp(accepted,
-				ktlsd_stream_splice_in(accepted->stream, pipe, size, flags));
+		result = as_tcp(accepted, ktlsd_stream_splice_in(accepted->stream, pipe, size, flags));
 	}
 	pthread_mutex_unlock(&held->lock);
 	return result;

@@ -20,10 +20,11 @@ struct accepted {
 	char *peer;	       /* what ktls_run_peer() says; NULL: nothing is known */
 	uint8_t *head;	       /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
-	bool settled;	/* whether we are the one of those processes that replaces keys */
-	bool inherited; /* by exec: somebody else may have it, too */
-	bool touched;	/* read or written */
-	bool deaf;	/* the program wants to receive nothing more */
+	bool settled;	 /* whether we are the one of those processes that replaces keys */
+	bool inherited;	 /* by exec: somebody else may have it, too */
+	bool touched;	 /* read or written */
+	bool peeked_all; /* the last peek came short */
+	bool deaf;	 /* the program wants to receive nothing more */
 	bool ended;
 };
 

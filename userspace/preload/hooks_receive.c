@@ -103,8 +103,7 @@ static ssize_t receive_from(struct held *held, void *data, size_t size, int flag
 	return receive_one(held, data, size, flags);
 }
 
-HOOK(ssize_t, recvfrom,
-     (int fd, void *data, size_t size, int flags, struct sockaddr *address, socklen_t *length))
+HOOK(ssize_t, recvfrom, (int fd, void *data, size_t size, int flags, struct sockaddr *address, socklen_t *length))
 {
 	struct held *held = held_at(fd);
 

@@ -92,7 +92,8 @@ static void warn_of_ring(void)
 	static bool told;
 
 	if (!told)
-		say_more("this program makes an io_uring: what it accepts or receives through that does not come by here");
+		say_more(
+			"this program makes an io_uring: what it accepts or receives through that does not come by here");
 	told = true;
 }
 

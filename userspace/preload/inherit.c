@@ -92,7 +92,8 @@ char *const *inherit_environment(void *memory, char *const *environment)
 	if (list.length == sizeof(head) - 1)
 		return environment;
 	for (size_t i = 0; i < most; i++)
-		if (!is_among(environment[i], settings_variables()) && strncmp(environment[i], head, sizeof(head) - 1) != 0)
+		if (!is_among(environment[i], settings_variables()) &&
+		    strncmp(environment[i], head, sizeof(head) - 1) != 0)
 			variables[count++] = environment[i];
 	for (size_t i = 0; settings_variables()[i]; i++)
 		variables[count++] = (char *)settings_variables()[i];

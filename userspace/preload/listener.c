@@ -324,7 +324,8 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 		ktlsd_ready_clear(ready);
 		if (err == 0)
 			return connection;
-		say_more("port %u: a connection was over before it was accepted: %s", held->listener.port, strerror(-err));
+		say_more("port %u: a connection was over before it was accepted: %s", held->listener.port,
+			 strerror(-err));
 		close(connection);
 	}
 }

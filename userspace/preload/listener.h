@@ -13,7 +13,7 @@
 struct held;
 
 struct listener {
-	int hidden;	/* the real one */
+	int hidden; /* the real one */
 	uint16_t port;
 	const char *service;
 	bool proxy; /* connections begin with a PROXY header */

@@ -22,7 +22,8 @@ __attribute__((destructor)) static void finish(void)
 {
 	process_end();
 	if (!listener_any() && settings_is_command() && !process_has_forked())
-		say_more("the command has ended, and never listened on a port that was chosen, as far as the C library knows");
+		say_more(
+			"the command has ended, and never listened on a port that was chosen, as far as the C library knows");
 }
 
 /* See ktls-run(1). */

@@ -56,7 +56,8 @@ static void add_tlv(struct writer *writer, enum tlv type, const char *value)
 
 static bool is_mapped(const struct sockaddr_storage *address)
 {
-	return address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+	return address->ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_V4MAPPED(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
 /* The last four bytes of a mapped address are the IPv4 address. */

@@ -48,8 +48,7 @@
 	  (int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *address, socklen_t *length),      \
 	  (fd, data, size, room, flags, address, length))                                                              \
 	X(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))                         \
-	X(int, recvmmsg,                                                                                               \
-	  (int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout),                 \
+	X(int, recvmmsg, (int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout),  \
 	  (fd, messages, count, flags, timeout))                                                                       \
 	X(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))                                   \
 	X(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count))                         \
@@ -61,7 +60,7 @@
 	X(int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned int count, int flags),                            \
 	  (fd, messages, count, flags))                                                                                \
 	X(ssize_t, sendfile, (int fd, int file, off_t *offset, size_t size), (fd, file, offset, size))                 \
-	X(ssize_t, splice, (int from, off_t * from_offset, int to, off_t *to_offset, size_t size, unsigned int flags), \
+	X(ssize_t, splice, (int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned int flags),  \
 	  (from, from_offset, to, to_offset, size, flags))                                                             \
 	X(int, execve, (const char *path, char *const *argv, char *const *environment), (path, argv, environment))     \
 	X(int, execvpe, (const char *file, char *const *argv, char *const *environment), (file, argv, environment))    \

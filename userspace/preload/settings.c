@@ -10,7 +10,8 @@
 
 #define PORTS 64
 
-static const char *const names[] = {"LD_PRELOAD", RUN_SERVICE, RUN_PORTS, RUN_PROXY, RUN_VERBOSE, RUN_PID, "KTLSD_HANDOFF"};
+static const char *const names[] = {"LD_PRELOAD", RUN_SERVICE, RUN_PORTS,      RUN_PROXY,
+				    RUN_VERBOSE,  RUN_PID,     "KTLSD_HANDOFF"};
 
 #define NAMES (sizeof(names) / sizeof(names[0]))
 

@@ -16,7 +16,7 @@ struct shared {
 static struct pool {
 	_Atomic unsigned int next; /* to look at */
 	struct shared list[SHARED];
-} *pool;
+} * pool;
 
 static struct shared nobodys = {.holders = 1U << 30, .owner = -1};
 

@@ -97,12 +97,14 @@ static bool changes_rights(const char *path, char *why, size_t why_size)
 	else if (getuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0)
 		what = "given capabilities (setcap)";
 	if (what)
-		snprintf(why, why_size, "%s is %s: the loader preloads nothing into such programs; start it as the user that it "
-					"becomes, or give the service manager the capabilities", path, what);
+		snprintf(why, why_size,
+			 "%s is %s: the loader preloads nothing into such programs; start it as the user that it "
+			 "becomes, or give the service manager the capabilities",
+			 path, what);
 	return what;
 }
 
-static const ElfW(Phdr) *program_header(const struct file *file, unsigned int type, unsigned int *from)
+static const ElfW(Phdr) * program_header(const struct file *file, unsigned int type, unsigned int *from)
 {
 	const ElfW(Ehdr) *elf = (const void *)file->bytes;
 
@@ -134,7 +136,7 @@ static const char *loader_of(const struct file *file)
 /* Go's linker leaves a note with the name "Go". */
 static bool is_go(const struct file *file)
 {
-	const ElfW(Phdr) *header;
+	const ElfW(Phdr) * header;
 	unsigned int from = 0;
 
 	while ((header = program_header(file, PT_NOTE, &from))) {
@@ -149,7 +151,7 @@ static bool is_go(const struct file *file)
 static enum command_fitness judge_elf(const char *path, const struct file *file, char *why, size_t why_size)
 {
 	const ElfW(Ehdr) *elf = (const void *)file->bytes;
-	const ElfW(Ehdr) *own_elf;
+	const ElfW(Ehdr) * own_elf;
 	struct file own;
 	const char *loader, *own_loader;
 	enum command_fitness fitness = COMMAND_FITS;
@@ -159,18 +161,21 @@ static enum command_fitness judge_elf(const char *path, const struct file *file,
 	own_elf = (const void *)own.bytes;
 	own_loader = loader_of(&own);
 	if (elf->e_ident[EI_CLASS] != own_elf->e_ident[EI_CLASS] || elf->e_machine != own_elf->e_machine) {
-		snprintf(why, why_size, "%s is for another kind of processor than this ktls-run: it can't preload our library; use "
-					"a ktls-run of its kind", path);
+		snprintf(why, why_size,
+			 "%s is for another kind of processor than this ktls-run: it can't preload our library; use "
+			 "a ktls-run of its kind",
+			 path);
 		fitness = COMMAND_UNFIT;
 	} else if (!(loader = loader_of(file))) {
 		snprintf(why, why_size, "%s is a static program: nothing can be preloaded into it; " REMEDY, path);
 		fitness = COMMAND_UNFIT;
 	} else if (own_loader && strcmp(loader, own_loader) != 0) {
-		snprintf(why, why_size, "%s is made for another C library (its loader is %s, ours %s); " REMEDY, path, loader,
-			 own_loader);
+		snprintf(why, why_size, "%s is made for another C library (its loader is %s, ours %s); " REMEDY, path,
+			 loader, own_loader);
 		fitness = COMMAND_UNFIT;
 	} else if (is_go(file)) {
-		snprintf(why, why_size, "%s is written in Go, and makes its system calls by itself, past the C library; " REMEDY,
+		snprintf(why, why_size,
+			 "%s is written in Go, and makes its system calls by itself, past the C library; " REMEDY,
 			 path);
 		fitness = COMMAND_UNFIT;
 	}

@@ -10,7 +10,7 @@ char *command_find(const char *name);
 
 enum command_fitness {
 	COMMAND_FITS,
-	COMMAND_UNFIT,	  /* it would run without, and serve in clear */
+	COMMAND_UNFIT, /* it would run without, and serve in clear */
 };
 
 enum command_fitness command_judge(const char *path, char *why, size_t why_size);

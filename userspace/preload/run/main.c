@@ -63,7 +63,8 @@ static void add_port(struct options *options, const char *text)
 
 	if (end == text || number == 0 || number > 65535)
 		misused("--port takes a number from 1 to 65535, not \"%s\"", text);
-	if ((*end && *end != '=' && *end != ',') || (*end == '=' && (end[1] == '\0' || end[1] == ',')) || strchr(text, '\n'))
+	if ((*end && *end != '=' && *end != ',') || (*end == '=' && (end[1] == '\0' || end[1] == ',')) ||
+	    strchr(text, '\n'))
 		misused("--port takes \"%lu\" or \"%lu=SERVICE\", not \"%s\"", number, number, text);
 	if (option && strcmp(option, ",proxy") != 0)
 		misused("behind the service of --port only \",proxy\" may stand, not \"%s\"", option);
@@ -75,7 +76,7 @@ static void add_port(struct options *options, const char *text)
 static void read_options(struct options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"service", required_argument, NULL, 's'}, {"port", required_argument, NULL, 'p'},
+		{"service", required_argument, NULL, 's'},  {"port", required_argument, NULL, 'p'},
 		{"proxy-protocol", no_argument, NULL, 'x'}, {"agent", required_argument, NULL, 'a'},
 		{"verbose", no_argument, NULL, 'v'},	    {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},	    {NULL, 0, NULL, 0},
@@ -155,7 +156,8 @@ static void find_library(char path[static PATH_MAX])
 	}
 	if (realpath(KTLSD_LIBDIR "/ktlsd/" LIBRARY, path))
 		return;
-	errx(1, "%s is neither beside this program nor in %s: is ktlsd installed wholly?", LIBRARY, KTLSD_LIBDIR "/ktlsd");
+	errx(1, "%s is neither beside this program nor in %s: is ktlsd installed wholly?", LIBRARY,
+	     KTLSD_LIBDIR "/ktlsd");
 }
 
 static void preload(void)
