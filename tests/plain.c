@@ -250,6 +250,17 @@ static void serve_in_child(int fd)
 
 /* ---- waiting ---- */
 
+/* Why there is no more to accept now. */
+static void nothing_more(void)
+{
+	if (errno == EMFILE) {
+		tell("accept EMFILE");
+		usleep(50000);
+		return;
+	}
+	must(errno == EAGAIN);
+}
+
 static void *serve_one_by_one(void *argument)
 {
 	int fd;
@@ -292,7 +303,7 @@ static void accept_into_slots(int listener)
 		slots[slot_count++] = (struct pollfd){.fd = fd, .events = POLLIN};
 		count--;
 	}
-	must(errno == EAGAIN);
+	nothing_more();
 }
 
 static void take_turn(int slot)
@@ -363,7 +374,7 @@ static void accept_into_epoll(int listener)
 		watch(fd, EPOLLIN | EPOLLRDHUP);
 		count--;
 	}
-	must(errno == EAGAIN);
+	nothing_more();
 }
 
 static void serve_epoll(void)

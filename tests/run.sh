@@ -144,6 +144,41 @@ stop
 
 # ---- limits, and an agent that is not there ----
 
+serve --wait epoll --limit 12
+check "descriptors run out: every client is served in its time" at_once 16
+check "and the server was told" grep -q 'accept EMFILE' "$dir/plain.log"
+stop
+
+run_program "socket calls" ktls-run -- socket_calls
+
+# Several servers at once, and the agent away for a while.
+for way in "--wait blocking" "--threads 3" "--wait poll" "--wait edge" "--processes 2 --wait exclusive"; do
+	run "$dir/away.$port" plain $way
+	wait_for 10 grep -q '^port' "$dir/away.$port"
+	away="${away:-} $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
+	port=$((port + 1))
+done
+stop_agent
+sleep 0.3
+for one in $away; do
+	port=${one%%:*}
+	script 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end >"$dir/waiting.$port" 2>&1 &
+	waiting="${waiting:-} $!"
+done
+sleep 0.5
+start_agent <<END
+$(services)
+END
+all_wait() {
+	for one in $waiting; do wait "$one" || return; done
+}
+check "the agent goes and comes: who came meanwhile is served" all_wait
+for one in $away; do
+	check "the log says so" eval 'grep -q "the agent is gone" "${one#*:}" && grep -q "has taken the listener again" "${one#*:}"'
+	port=${one%%:*}
+	answers "and others are" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end
+done
+
 
 mv "$dir/handoff" "$dir/elsewhere"
 says "no agent: the server is told, and people" 'listen (ENOENT|ECONNREFUSED)' 'is it running' -- timeout 10 ktls-run -- plain

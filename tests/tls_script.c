@@ -3,7 +3,7 @@
  * tls_script PORT PKI STEP...: a TLS client (OpenSSL) that does what it is told, record by record, on 127.0.0.1. What it says
  * lies in its hands until it is flushed, so that records can arrive together.
  *
- *	say:TEXT	data; \n is a newline
+ *	say:TEXT	data; \n and \r as in C
  *	bulk:N		N bytes of data, the same each time
  *	update, request	a KeyUpdate; one that asks for another
  *	end		close_notify
@@ -164,16 +164,16 @@ static void key_update(int kind)
 		fail("SSL_key_update");
 }
 
-/* "\n" becomes a newline. */
+/* "\n" becomes a newline, "\r" a carriage return. */
 static int unescape(const char *text, char *bytes)
 {
 	int length = 0;
 
 	for (; *text; text++) {
-		bool newline = text[0] == '\\' && text[1] == 'n';
+		bool escaped = text[0] == '\\' && (text[1] == 'n' || text[1] == 'r');
 
-		bytes[length++] = newline ? '\n' : *text;
-		text += newline;
+		text += escaped;
+		bytes[length++] = !escaped ? *text : *text == 'n' ? '\n' : '\r';
 	}
 	return length;
 }

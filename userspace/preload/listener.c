@@ -228,7 +228,8 @@ static int hand_over_again(struct listener *listener, int fd)
 	err = replace_descriptor(fd, receiver);
 	if (err < 0)
 		return err;
-	say("port %u: the agent has taken the listener again", listener->port);
+	if (listener->told)
+		say("port %u: the agent has taken the listener again", listener->port);
 	listener->away = listener->told = false;
 	return 0;
 }
