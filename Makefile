@@ -82,7 +82,7 @@ $(PRELOAD_OBJECTS): OBJECT_CFLAGS := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE
 $(O)/libktls-preload.so: $(PRELOAD_OBJECTS) $(O)/libktlsd.a
 	$(CC) -shared -Wl,--exclude-libs,ALL $(PRELOAD_WRAPS) -Wl,-z,defs,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) -o $@ $^
 
-$(O)/preload/run/%.o: OBJECT_CFLAGS := -DKTLSD_LIBDIR='"$(LIBDIR)"'
+$(O)/preload/run/%.o: OBJECT_CFLAGS = -DKTLSD_LIBDIR='"$(LIBDIR)"'
 $(O)/ktls-run: $(call objects,userspace/preload/run/*.c)
 	$(LINK) -o $@ $^
 

@@ -382,6 +382,11 @@ static void serve_epoll(void)
 	struct epoll_event events[EVENTS];
 	int n;
 
+	if (!is(wait_way, "early")) { /* each process has its own */
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		for (int i = 0; i < listener_count; i++)
+			watch_listener(listeners[i]);
+	}
 	while (count > 0) {
 		n = epoll_wait(epoll, events, EVENTS, 30000);
 		must(n > 0);
@@ -444,8 +449,6 @@ static void start_listening(int i)
 		fd = copy;
 	}
 	listeners[i] = fd;
-	if (epoll_wanted() && !is(wait_way, "early"))
-		watch_listener(fd);
 }
 
 static void become_another(char **argv)
@@ -548,7 +551,7 @@ int main(int argc, char **argv)
 		must(getsockname(inherited, (struct sockaddr *)&own, &length) == 0);
 		port = ntohs(own.sin_port);
 	}
-	if (epoll_wanted())
+	if (is(wait_way, "early"))
 		epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (int i = 0; i < listener_count; i++)
 		start_listening(i);

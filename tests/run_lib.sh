@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154
 # SPDX-License-Identifier: MIT
 # For tests of ktls-run, to be sourced behind lib.sh: an agent, files to fetch, and servers that know nothing of TLS.
 

@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # PostgreSQL as Debian has it, TLS off, under ktls-run, with psql's sslnegotiation=direct: it forks for each connection.
-# shellcheck disable=SC2317 # functions are called by name
+# shellcheck disable=SC2016,SC2317 # expanded later; functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=run_lib.sh
 . "$(dirname "$0")/run_lib.sh"
 
-export PATH="$PATH:$(echo /usr/lib/postgresql/*/bin)"
+for programs in /usr/lib/postgresql/*/bin; do
+	export PATH="$PATH:$programs"
+done
 export PGHOST=localhost PGHOSTADDR=127.0.0.1 PGUSER=postgres PGDATABASE=postgres PGSSLNEGOTIATION=direct PGSSLMODE=verify-full \
 	PGSSLROOTCERT="$dir/pki/ca.pem" PGCONNECT_TIMEOUT=10
 
@@ -25,7 +27,6 @@ as_postgres() {
 }
 
 start_postgres() {
-	# shellcheck disable=SC2086
 	in_background "$dir/postgres.log" setpriv --reuid postgres --regid postgres --clear-groups ktls-run --verbose -- \
 		postgres -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
 		-c shared_buffers=16MB
@@ -68,12 +69,16 @@ timeout 60 pgbench -i -q >"$dir/pgbench.log" 2>&1
 says "pgbench, 4 connections" 'number of failed transactions: 0 ' -- timeout 60 pgbench -c 4 -t 50
 says "pgbench, a connection for each transaction" 'number of failed transactions: 0 ' -- timeout 60 pgbench -C -c 2 -t 20 -S
 
+sleeps() {
+	[ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep($1)%' AND pid <> pg_backend_pid()")" = 1 ]
+}
+
 cancel() {
 	timeout 20 psql -c 'SELECT pg_sleep(15)' >"$dir/sleep.log" 2>&1 &
 	canceled=$!
-	wait_for 5 eval '[ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '\''%sleep(15)%'\'' AND pid <> pg_backend_pid()")" = 1 ]'
+	wait_for 10 sleeps 15
 	sql "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%sleep(15)%' AND pid <> pg_backend_pid()"
-	wait $canceled
+	wait "$canceled"
 	grep -q 'canceling statement' "$dir/sleep.log"
 }
 check "a query is canceled, its connection told" cancel
@@ -81,9 +86,9 @@ says "a server that throws a client out says so" 'terminating connection' -- tim
 
 kill -HUP $postgres
 says "after a reload" '^1$' -- sql 'SELECT 1'
-timeout 20 psql -At -c 'SELECT pg_sleep(2), 42' >"$dir/slow.log" 2>&1 &
+timeout 30 psql -At -c 'SELECT pg_sleep(3), 42' >"$dir/slow.log" 2>&1 &
 slow=$!
-sleep 0.5
+wait_for 10 sleeps 3
 kill -TERM $postgres # smart: who is connected may finish
 check "a graceful restart waits for who is connected" wait $slow
 check "and its query has its answer" grep -q '42' "$dir/slow.log"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Redis as Debian has it, listening in clear, under ktls-run, with redis-cli --tls: pipelines, publish and subscribe, large values,
 # a background save (which forks) with connections open, and a restart under load.
-# shellcheck disable=SC2317 # functions are called by name
+# shellcheck disable=SC2016,SC2317 # expanded later; functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=run_lib.sh
@@ -14,7 +14,7 @@ $(server_service default)
 END
 
 start_redis() {
-	run "$dir/redis.log" redis-server --port "$port" --bind 127.0.0.1 -::1 --dir "$dir" --save '' --loglevel verbose "$@"
+	run "$dir/redis.log" redis-server --port "$port" --bind 127.0.0.1 -::1 --dir "$dir" --save '' --loglevel verbose
 	redis=$!
 	wait_for 10 grep -q 'Ready to accept' "$dir/redis.log" || bail_out "redis: $(cat "$dir/redis.log")"
 }

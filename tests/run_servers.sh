@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # More servers as Debian has them under ktls-run: Python, lighttpd, Apache with each of its ways to be several, memcached with
 # threads, HAProxy in TCP mode; and a static program, in Go or not, for which there is another way.
-# shellcheck disable=SC2086,SC2317 # lists; functions are called by name
+# shellcheck disable=SC2016,SC2086,SC2317 # expanded later; lists; functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=run_lib.sh
@@ -19,12 +19,12 @@ start() {
 	shift
 	run "$dir/server.log" "$@"
 	server=$!
-	wait_for 20 listens_on "$port" && wait_for 10 handed "$dir/server.log" ||
-		bail_out "$name does not listen: $(cat "$dir/server.log" "$dir/error.log")"
+	wait_for 20 listens_on "$port" || bail_out "$name does not listen: $(cat "$dir/server.log" "$dir/error.log")"
+	wait_for 10 handed "$dir/server.log" || bail_out "$name: nothing is handed over: $(cat "$dir/server.log")"
 }
 
 stop() {
-	kill "${1:--TERM}" "$server"
+	kill "$server"
 	wait_for 10 eval '! listens_on $port'
 	wait "$server" 2>/dev/null
 }
@@ -43,7 +43,7 @@ serves_files() {
 	check "$name: a file" fetch small
 	check "$name: 3 MB" fetch large
 	check "$name: 36 connections, 12 at once" at_once
-	stop "$@"
+	stop
 	check "$name: the port is free" wait_for 5 port_is_free
 }
 

@@ -426,7 +426,7 @@ static void take_close_notify(const struct ktlsd_stream *stream)
 	    socket_record_type(&message) != RECORD_ALERT)
 		return;
 	message.msg_controllen = sizeof(control);
-	recvmsg(stream->fd, &message, MSG_DONTWAIT);
+	(void)recvmsg(stream->fd, &message, MSG_DONTWAIT);
 }
 
 void accepted_end(struct accepted *accepted)

@@ -36,7 +36,7 @@ static uint16_t port_of(const struct sockaddr *address, socklen_t length)
 /* A server that was here a moment ago may still be the reason why the port is taken. */
 HOOK(int, bind, (int fd, const struct sockaddr *address, socklen_t length))
 {
-	const struct timespec moment = {.tv_nsec = 10 * 1000000};
+	const struct timespec moment = {.tv_nsec = 10000000};
 	int result = real_bind(fd, address, length), waited = 0;
 	struct port port;
 

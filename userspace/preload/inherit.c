@@ -116,7 +116,8 @@ static void take(const char *entry)
 
 static void take_list(void)
 {
-	char *list = getenv(RUN_INHERIT) ? strdup(getenv(RUN_INHERIT)) : NULL, *entry, *rest = NULL;
+	const char *left = getenv(RUN_INHERIT);
+	char *list = left ? strdup(left) : NULL, *entry, *rest = NULL;
 
 	for (entry = list ? strtok_r(list, "\n", &rest) : NULL; entry; entry = strtok_r(NULL, "\n", &rest))
 		take(entry);

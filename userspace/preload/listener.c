@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 
+#include "connection.h"
 #include "ktlsd.h"
 #include "registrations.h"
 #include "say.h"
@@ -17,7 +18,9 @@
 #include "table.h"
 
 #define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
-#define ROOM 64		 /* this many descriptors below the limit there is no need to look whether one is free */
+#define PATIENCE_MS 10000
+#define AGAIN_MS 300 /* later, a server that waits for events waits for this, too */
+#define ROOM 64	     /* this many descriptors below the limit there is no need to look whether one is free */
 
 /* ---- what the kernel says of a socket; errno stays ---- */
 
@@ -65,6 +68,8 @@ static const char *remedy(int error)
 		return "allow_users or allow_groups in ktlsd.conf, and the socket's permissions, say who may";
 	case -EPROTO:
 		return "the agent is older than this program";
+	case -ETIMEDOUT:
+		return "it does not answer; is it about to stop?";
 	case -EBUSY:
 		return "a limit of ktlsd.conf is reached";
 	default:
@@ -80,9 +85,9 @@ bool listener_any(void)
 }
 
 /* The receiving socket, or -errno. */
-static int hand_over(const struct listener *listener, char *why, size_t why_size)
+static int hand_over(const struct listener *listener, int patience_ms, char *why, size_t why_size)
 {
-	return ktlsd_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, why, why_size);
+	return connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
 }
 
 static int hide(int fd)
@@ -114,7 +119,7 @@ static int begin(struct held *held, int fd)
 	if (listener->hidden < 0)
 		return -errno;
 	listener_match_close_on_exec(held);
-	receiver = hand_over(listener, why, sizeof(why));
+	receiver = hand_over(listener, PATIENCE_MS, why, sizeof(why));
 	if (receiver < 0) {
 		say("port %u, service \"%s\": %s; %s", listener->port, listener->service, why, remedy(receiver));
 		return receiver;
@@ -216,7 +221,7 @@ static int wait_for_agent(struct listener *listener, int fd)
 static int hand_over_again(struct listener *listener, int fd)
 {
 	char why[300];
-	int receiver = hand_over(listener, why, sizeof(why)), err;
+	int receiver = hand_over(listener, AGAIN_MS, why, sizeof(why)), err;
 
 	if (receiver < 0) {
 		if (!listener->told)

@@ -18,6 +18,7 @@ static const char *const names[] = {"LD_PRELOAD", RUN_SERVICE, RUN_PORTS,      R
 static char *variables[NAMES + 1];
 static struct port ports[PORTS];
 static size_t port_count;
+static char *port_list; /* what services point into */
 
 /* The value of a variable as the process began with it; NULL: there was none. */
 static const char *value_of(const char *name)
@@ -78,11 +79,11 @@ static void read_port(char *text)
 
 void settings_read(void)
 {
-	char *text, *line, *rest = NULL;
+	char *line, *rest = NULL;
 
 	keep_variables();
-	text = value_of(RUN_PORTS) ? strdup(value_of(RUN_PORTS)) : NULL; /* services point into it */
-	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+	port_list = value_of(RUN_PORTS) ? strdup(value_of(RUN_PORTS)) : NULL;
+	for (line = port_list ? strtok_r(port_list, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
 		read_port(line);
 }
 
