@@ -15,6 +15,7 @@
  *	--dup		listens under a duplicate, and closes the first; and the same with each connection
  *	--again		becomes another program with the same listener, as a binary upgrade does it
  *	--chroot DIR	and user nobody, behind listen()
+ *	--raw-close	closes connections by a system call of its own, and uses their numbers for files and other sockets
  *	--count N	connections, then it ends (in each process)
  *	--limit N	of descriptors
  */
@@ -31,6 +32,7 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,7 +44,7 @@
 #define SLOTS 256
 
 static const char *wait_way = "blocking", *read_way = "read", *each_way = "", *root;
-static int processes, threads, listener_count = 1, duplicates, again, count = 1 << 30;
+static int processes, threads, listener_count = 1, duplicates, again, raw_close, count = 1 << 30;
 static unsigned int port;
 static size_t size = 4096;
 static int listeners[LISTENERS];
@@ -198,11 +200,31 @@ static enum outcome answer(int fd, bool edge, bool hangs_up)
 	return GOES_ON;
 }
 
+/* A number's next use is its own, whatever it was before. */
+static void close_raw(int fd)
+{
+	static int times;
+	char byte = 1;
+	int ends[2];
+
+	must(syscall(SYS_close, fd) == 0);
+	if (times++ % 2) {
+		must(open("/proc/self/stat", O_RDONLY) == fd);
+		must(read(fd, &byte, 1) == 1 && byte >= '0' && byte <= '9' && close(fd) == 0);
+	} else {
+		must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && ends[0] == fd && close(fd) == 0);
+		must(read(ends[1], &byte, 1) == 0 && close(ends[1]) == 0);
+	}
+}
+
 static void serve_blocking(int fd)
 {
 	while (answer(fd, false, false) == GOES_ON)
 		;
-	close(fd);
+	if (raw_close)
+		close_raw(fd);
+	else
+		close(fd);
 }
 
 static int accept_one(int listener, int flags)
@@ -473,7 +495,7 @@ static void read_options(int argc, char **argv)
 		{"processes", 1, NULL, 'p'}, {"threads", 1, NULL, 't'}, {"each", 1, NULL, 'e'},
 		{"listeners", 1, NULL, 'l'}, {"dup", 0, NULL, 'd'},	{"again", 0, NULL, 'a'},
 		{"chroot", 1, NULL, 'c'},    {"count", 1, NULL, 'n'},	{"limit", 1, NULL, 'L'},
-		{NULL, 0, NULL, 0},
+		{"raw-close", 0, NULL, 'R'}, {NULL, 0, NULL, 0},
 	};
 	struct rlimit limit;
 	int option;
@@ -509,6 +531,9 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'c':
 			root = optarg;
+			break;
+		case 'R':
+			raw_close = 1;
 			break;
 		case 'n':
 			count = atoi(optarg);

@@ -102,10 +102,11 @@ stop
 
 # ---- ways to be several ----
 
+# at_once [CLIENTS [MS]]
 at_once() {
 	at_once_list=''
 	for i in $(seq "${1:-12}"); do
-		script "say:$i\\n" flush "hear:$i\\n" wait:100 "say:again $i\\n" flush "hear:again $i\\n" end flush 'hear:end\n' hear_end \
+		script "say:$i\\n" flush "hear:$i\\n" "wait:${2:-100}" "say:again $i\\n" flush "hear:again $i\\n" end flush 'hear:end\n' hear_end \
 			>"$dir/client.$i" 2>&1 &
 		at_once_list="$at_once_list $!"
 	done
@@ -148,12 +149,39 @@ answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush
 answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
 stop
 
+serve --raw-close
+for round in 1 2 3 4; do
+	answers "closed past the C library, round $round: the number is what it is next" 'say:hello\n' flush 'hear:hello\n' end flush \
+		'hear:end\n'
+done
+check "closed past the C library: nothing else" says_nothing_else
+stop
+
 # ---- limits, and an agent that is not there ----
 
-serve --wait epoll --limit 12
-check "descriptors run out: every client is served in its time" at_once 16
+serve --wait epoll --limit 10
+check "descriptors run out: every client is served in its time" at_once 8 2000
 check "and the server was told" grep -q 'accept EMFILE' "$dir/plain.log"
 stop
+
+cat >"$dir/passed.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+serve = """
+import socket
+connection, address = socket.socket(fileno=3).accept()
+connection.sendall(connection.recv(100))
+connection.close()
+"""
+os.execvp("ktls-run", ["ktls-run", "--verbose", "--", "python3", "-c", serve])
+END
+next_port
+in_background "$dir/passed.log" python3 "$dir/passed.py" "$port"
+wait_for 10 handed "$dir/passed.log"
+answers "a listener that a service manager passes" 'say:hello\n' flush 'hear:hello\n' hear_end
 
 run_program "socket calls" ktls-run -- socket_calls
 

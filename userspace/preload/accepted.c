@@ -303,6 +303,12 @@ static ssize_t throw_away(struct accepted *accepted, size_t total, int flags)
 	return done > 0 ? (ssize_t)done : result;
 }
 
+/* An end, or an error that stays, is told without asking the kernel: the number may be something else's by now. */
+static bool is_another(const struct accepted *accepted, ssize_t result)
+{
+	return result <= 0 && result != -EAGAIN && result != -EINTR && !socket_cipher(accepted->stream->fd, TLS_RX);
+}
+
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags)
 {
 	struct accepted *accepted = &held->accepted;
@@ -317,7 +323,7 @@ ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count
 		result = throw_away(accepted, total, flags & ~MSG_TRUNC);
 	else
 		result = receive_all(accepted, parts, count, total, flags);
-	result = as_tcp(accepted, result);
+	result = is_another(accepted, result) ? -ENOTSOCK : as_tcp(accepted, result);
 	pthread_mutex_unlock(&held->lock);
 	return result;
 }
@@ -376,12 +382,16 @@ void accepted_end_send(struct held *held, ssize_t sent)
 
 /* ---- the end ---- */
 
+/* Not where something else has the number by now (table_forget()): there it would be data. */
 static ssize_t send_record(int fd, const struct ktlsd_close_notify *close_notify)
 {
 	int room;
 	socklen_t length = sizeof(room);
-	ssize_t sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent;
 
+	if (!socket_cipher(fd, TLS_TX))
+		return -EBADF;
+	sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0 || errno != EAGAIN)
 		return sent < 0 ? -errno : sent;
 	/* What was sent before fills the buffer: a little more room does, and nothing else comes. */

@@ -22,6 +22,20 @@ static int answer(int result)
 	return -1;
 }
 
+/* ---- new ones ---- */
+
+/* What the number stood for is gone, wherever it was closed. */
+static int is_new(int fd)
+{
+	table_forget(fd);
+	return fd;
+}
+
+HOOK(int, socket, (int domain, int type, int protocol))
+{
+	return is_new(real_socket(domain, type, protocol));
+}
+
 /* ---- listening ---- */
 
 static uint16_t port_of(const struct sockaddr *address, socklen_t length)
@@ -77,14 +91,14 @@ HOOK(int, accept, (int fd, struct sockaddr *address, socklen_t *length))
 {
 	struct held *held = held_of_kind(fd, HELD_LISTENER);
 
-	return held ? accept_from(held, fd, address, length, 0) : real_accept(fd, address, length);
+	return held ? accept_from(held, fd, address, length, 0) : is_new(real_accept(fd, address, length));
 }
 
 HOOK(int, accept4, (int fd, struct sockaddr *address, socklen_t *length, int flags))
 {
 	struct held *held = held_of_kind(fd, HELD_LISTENER);
 
-	return held ? accept_from(held, fd, address, length, flags) : real_accept4(fd, address, length, flags);
+	return held ? accept_from(held, fd, address, length, flags) : is_new(real_accept4(fd, address, length, flags));
 }
 
 static void warn_of_ring(void)

@@ -15,6 +15,7 @@
 
 /* What the header calls restrict and so on does not matter here: type, name, parameters, arguments. */
 #define REAL_FUNCTIONS(X)                                                                                              \
+	X(int, socket, (int domain, int type, int protocol), (domain, type, protocol))                                 \
 	X(int, listen, (int fd, int backlog), (fd, backlog))                                                           \
 	X(int, bind, (int fd, const struct sockaddr *address, socklen_t length), (fd, address, length))                \
 	X(int, accept, (int fd, struct sockaddr *address, socklen_t *length), (fd, address, length))                   \

@@ -168,6 +168,18 @@ void table_leave(int fd)
 	held_put(held);
 }
 
+void table_forget(int fd)
+{
+	struct held *held, *none = NULL;
+
+	if ((unsigned int)fd >= TABLE_SIZE || (held = atomic_load(&table[fd])) == none || held == &hidden)
+		return;
+	if (!atomic_compare_exchange_strong(&table[fd], &held, none))
+		return;
+	atomic_fetch_sub(&held->descriptors, 1);
+	held_put(held);
+}
+
 void table_each(void (*visit)(struct held *held, int fd))
 {
 	unsigned int round;

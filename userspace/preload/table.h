@@ -63,6 +63,12 @@ bool table_set(int fd, struct held *held);
 /* The descriptor is about to be another's. What its last number takes care of is done; nothing is closed. */
 void table_leave(int fd);
 
+/*
+ * The descriptor turned out to be another's: it was closed by a system call that did not come by here. Nothing is sent, for
+ * where it would go now.
+ */
+void table_forget(int fd);
+
 /* No number above it is ours. */
 int table_highest(void);
 
