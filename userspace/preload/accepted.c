@@ -20,12 +20,11 @@
 
 static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
 {
-	const struct ktlsd_stream_limits limits = {.rekey_timeout_ms = REKEY_TIMEOUT_MS};
 	int err = ktlsd_stream_new(&accepted->stream, fd, NULL, result);
 
 	if (err < 0)
 		return err;
-	ktlsd_stream_set_limits(accepted->stream, &limits);
+	accepted->stream->limits.rekey_timeout_ms = REKEY_TIMEOUT_MS;
 	/* Whether it is now or not, it may be polled, and polling has to show what the stream still has to do. */
 	accepted->stream->nonblocking = true;
 	return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 
@@ -300,7 +301,11 @@ static bool has_room(int fd, int last)
 static int dress(int fd, const struct ktlsd_result *result, bool proxy, struct sockaddr *address, socklen_t *length,
 		 int flags)
 {
+	int on = 1;
+
 	if (address && getpeername(fd, address, length) < 0)
+		return -errno;
+	if (flags & SOCK_NONBLOCK && ioctl(fd, FIONBIO, &on) < 0)
 		return -errno;
 	if (!(flags & SOCK_CLOEXEC) && fcntl(fd, F_SETFD, 0) < 0)
 		return -errno;
@@ -316,7 +321,7 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 	for (;;) {
 		if (!has_room(fd, atomic_load_explicit(&last, memory_order_relaxed)))
 			return -EMFILE;
-		connection = ktlsd_accept(fd, ready, flags & SOCK_NONBLOCK);
+		connection = ktlsd_accept(fd, ready, 0);
 		if (connection == -ENOTCONN || connection == -ENOTSOCK) {
 			err = find_agent(held, fd);
 			if (err < 0)
