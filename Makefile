@@ -21,6 +21,7 @@ HAVE_CTL := $(and $(HAVE_RING),$(call has,libssl >= 3.0),$(call has,json-c),$(ca
 HAVE_BENCH := $(and $(wildcard userspace/bench/*.c),$(call has,libssl >= 3.0),$(call has,json-c),$(HAVE_RING))
 
 LIB := $(O)/libktlsd.so $(O)/libktlsd.a $(O)/libktlsd.pc
+RUN := $(O)/ktls-run $(O)/libktls-preload.so
 EXAMPLES := $(O)/example-blocking $(O)/example-epoll-echo $(O)/example-client $(O)/example-peer
 PROGRAMS := $(O)/ktls-inetd
 ifneq ($(HAVE_AGENT),)
@@ -37,7 +38,7 @@ EXAMPLES += $(O)/example-uring-https
 endif
 
 .PHONY: all
-all: $(LIB) $(PROGRAMS) $(EXAMPLES)
+all: $(LIB) $(RUN) $(PROGRAMS) $(EXAMPLES)
 ifeq ($(HAVE_AGENT),)
 	@echo "Built without the agent: it needs liburing >= 2.5, OpenSSL >= 3.0, libinih and json-c here."
 	@echo "Install them (scripts/deps native, Debian 13), or build in the Debian 13 tree: make vm-build"
@@ -50,7 +51,7 @@ $(O)/%.o: userspace/%.c Makefile
 	$(CC) $(ALL_CFLAGS) $(HARDENING) $(OBJECT_CFLAGS) -MMD -MP -c -o $@ $<
 
 objects = $(patsubst userspace/%.c,$(O)/%.o,$(wildcard $(1)))
--include $(shell find $(addprefix $(O)/,agent lib ctl bench inetd examples) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(O)/,agent lib ctl bench inetd examples preload) -name '*.d' 2>/dev/null)
 
 # ---- libktlsd: libc only ----
 
@@ -70,6 +71,20 @@ $(O)/libktlsd.a: $(LIB_OBJECTS)
 $(O)/libktlsd.pc: userspace/lib/libktlsd.pc.in Makefile
 	@mkdir -p $(@D)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+# ---- ktls-run, and what it preloads: libc only ----
+
+# In the library, names of the C library mean the C library's own (userspace/preload/real.h). Its hooks have no use for headers
+# that turn their names into something else.
+PRELOAD_OBJECTS := $(call objects,userspace/preload/*.c)
+PRELOAD_WRAPS := $(shell sed -n 's/^\tX.[a-z_]*, \([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' userspace/preload/real.h) -Wl,--wrap=getenv
+$(PRELOAD_OBJECTS): OBJECT_CFLAGS := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE
+$(O)/libktls-preload.so: $(PRELOAD_OBJECTS) $(O)/libktlsd.a
+	$(CC) -shared -Wl,--exclude-libs,ALL $(PRELOAD_WRAPS) -Wl,-z,defs,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(O)/preload/run/%.o: OBJECT_CFLAGS = -DKTLSD_LIBDIR='"$(LIBDIR)"'
+$(O)/ktls-run: $(call objects,userspace/preload/run/*.c)
+	$(LINK) -o $@ $^
 
 # ---- programs ----
 
@@ -207,7 +222,8 @@ install: all
 	install -d $D$(BINDIR) $D$(SBINDIR) $D$(LIBDIR)/pkgconfig $D$(INCLUDEDIR)/ktlsd $D$(UNITDIR) $D$(DOCDIR)/examples \
 		$D$(PREFIX)/lib/modules-load.d $D$(PREFIX)/lib/sysusers.d $D$(SYSCONFDIR)/ktlsd
 	install $(O)/ktlsd $D$(SBINDIR)
-	install $(O)/ktlsctl $(O)/ktls-bench $(O)/ktls-inetd $D$(BINDIR)
+	install $(O)/ktlsctl $(O)/ktls-bench $(O)/ktls-inetd $(O)/ktls-run $D$(BINDIR)
+	install -D -m 644 $(O)/libktls-preload.so $D$(LIBDIR)/ktlsd/libktls-preload.so
 	install -m 644 $(O)/libktlsd.so $D$(LIBDIR)/libktlsd.so.$(VERSION)
 	ln -sf libktlsd.so.$(VERSION) $D$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $D$(LIBDIR)/libktlsd.so

@@ -74,6 +74,10 @@ void connection_lost(struct ktlsd *agent);
 /* Makes epoll_fd readable if the library itself has something for the caller to do. */
 void connection_update_watch(struct ktlsd *agent);
 
+/* ktlsd_listen(), for who waits no longer than that for the answer. */
+int connection_listen(int listener, const char *service, unsigned int backlog, unsigned int want, int answer_ms,
+		      char *why, size_t why_size);
+
 /* Sends one datagram with descriptors, without blocking. 0 or -errno. */
 int connection_send(struct ktlsd *agent, const struct datagram_writer *datagram, const int *fds, unsigned int fd_count);
 

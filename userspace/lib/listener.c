@@ -32,9 +32,9 @@ static int send_listen(struct ktlsd *agent, int listener, int end, const char *s
 }
 
 /* An agent that does not know the message counts descriptors that nothing takes. */
-static int read_answer(struct ktlsd *agent, char *why, size_t why_size)
+static int read_answer(struct ktlsd *agent, int answer_ms, char *why, size_t why_size)
 {
-	const struct ktlsd_msg_header *answer = connection_answer(agent, 0, ANSWER_MS);
+	const struct ktlsd_msg_header *answer = connection_answer(agent, 0, answer_ms);
 	int err;
 
 	if (!answer)
@@ -45,22 +45,23 @@ static int read_answer(struct ktlsd *agent, char *why, size_t why_size)
 	return err == -EBADMSG ? -EPROTO : err;
 }
 
-static int hand_over(int listener, int end, const char *service, unsigned int backlog, unsigned int want, char *why,
-		     size_t why_size)
+static int hand_over(int listener, int end, const char *service, unsigned int backlog, unsigned int want, int answer_ms,
+		     char *why, size_t why_size)
 {
 	struct ktlsd *agent;
-	int err = ktlsd_open(&agent, NULL);
+	int err = connection_make(&agent, NULL, answer_ms < ANSWER_MS ? SOCK_NONBLOCK : 0);
 
 	if (err < 0)
 		return err;
 	err = send_listen(agent, listener, end, service, backlog, want);
 	if (err == 0)
-		err = read_answer(agent, why, why_size);
+		err = read_answer(agent, answer_ms, why, why_size);
 	ktlsd_close(agent);
 	return err;
 }
 
-int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why, size_t why_size)
+int connection_listen(int listener, const char *service, unsigned int backlog, unsigned int want, int answer_ms,
+		      char *why, size_t why_size)
 {
 	int ends[2], err;
 
@@ -68,7 +69,7 @@ int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsign
 		*why = '\0';
 	err = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ? -errno : 0;
 	if (err == 0) {
-		err = hand_over(listener, ends[1], service, backlog, want, why, why_size);
+		err = hand_over(listener, ends[1], service, backlog, want, answer_ms, why, why_size);
 		close(ends[1]);
 		if (err == 0)
 			return ends[0];
@@ -77,6 +78,11 @@ int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsign
 	if (why && why_size > 0 && !*why)
 		snprintf(why, why_size, "the agent did not take the listener: %s", strerror(-err));
 	return err;
+}
+
+int ktlsd_listen(int listener, const char *service, unsigned int backlog, unsigned int want, char *why, size_t why_size)
+{
+	return connection_listen(listener, service, backlog, want, ANSWER_MS, why, why_size);
 }
 
 /* ---- from the agent ---- */

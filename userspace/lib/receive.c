@@ -348,14 +348,16 @@ static ssize_t take_peeked(struct ktlsd_stream *stream, const struct msghdr *mes
  * Where a receive ends in front of a KeyUpdate, the kernel has decrypted that already, and from then on poll() does not show
  * it (net/tls/tls_main.c, tls_sk_poll): who waits for POLLIN waits for ever. Only a receive that came short can have ended
  * so. A look after each would double the system calls; one some time later, for all that came short, costs nothing.
+ *
+ * A close_notify is shown, but who waits for edges had its edge with the data, and goes by EPOLLRDHUP for the end.
  */
 static void came_short(struct ktlsd_stream *stream)
 {
-	if (stream->cipher->version != TLS_1_3_VERSION || !stream_is_ours(stream))
+	if (!stream_is_ours(stream))
 		return;
-	if (stream->agent)
+	if (stream->agent && stream->cipher->version == TLS_1_3_VERSION)
 		streams_look_later(stream);
-	else if (stream->nonblocking)
+	else if (!stream->agent && stream->nonblocking)
 		stream_look_behind(stream);
 }
 
@@ -366,7 +368,7 @@ void stream_look_behind(struct ktlsd_stream *stream)
 	if (state(stream) <= 0 || stream->rx_waits)
 		return;
 	front = look(stream);
-	if (front == RECORD_HANDSHAKE)
+	if (front == RECORD_HANDSHAKE || front == RECORD_ALERT)
 		take_front(stream);
 	else if (front < 0 && front != -EAGAIN)
 		take_error(stream, front);
@@ -374,6 +376,8 @@ void stream_look_behind(struct ktlsd_stream *stream)
 		fetch_key(stream, false);
 	if (atomic_load(&stream->error))
 		shutdown(stream->fd, SHUT_RDWR); /* the program learns it from poll() */
+	else if (stream->reading == 0)
+		shutdown(stream->fd, SHUT_RD); /* likewise */
 }
 
 static bool nothing_yet(ssize_t result)

@@ -56,6 +56,31 @@ bool stream_is_ours(const struct ktlsd_stream *stream)
 	return stream->owner == own_process->stamp;
 }
 
+void stream_after_fork(struct ktlsd_stream *stream)
+{
+	/* Another thread may have held them, and there is none in here. */
+	sem_init(&stream->writing, 0, 1);
+	pthread_mutex_init(&stream->rekeying, NULL);
+	stream_process();
+}
+
+bool stream_may_move(const struct ktlsd_stream *stream)
+{
+	int update = atomic_load(&stream->tx_update);
+
+	return !stream->rx_waits && !stream->asked && (update == TX_KEEPS || update == TX_CLOSED);
+}
+
+void stream_move_here(struct ktlsd_stream *stream)
+{
+	stream->owner = stream_process()->stamp;
+}
+
+void stream_move_away(struct ktlsd_stream *stream)
+{
+	stream->owner = -1;
+}
+
 /* ---- life ---- */
 
 /* Of the descriptor that was handed over, its result says what the socket would. */

@@ -110,8 +110,17 @@ struct process {
 
 struct process *stream_process(void);
 
-/* Whether this process made the stream. */
+/* Whether this process made the stream, or has been given it. */
 bool stream_is_ours(const struct ktlsd_stream *stream);
+
+/*
+ * For who sees to it that only one process replaces keys. after_fork: in the child, before anything else. may_move: nothing of
+ * a new key is under way, so that each process that has the stream could be the one.
+ */
+void stream_after_fork(struct ktlsd_stream *stream);
+bool stream_may_move(const struct ktlsd_stream *stream);
+void stream_move_here(struct ktlsd_stream *stream);
+void stream_move_away(struct ktlsd_stream *stream);
 
 /*
  * The connection is over: the peer gets an alert (KTLSD_NO_ALERT: none), and our sending side is shut. Returns error, or

@@ -1,0 +1,227 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# ktls-run with a server that has never heard of TLS (plain.c), written in every way in which servers are, and a client that
+# sends record by record (tls_script.c): what the server reads, when it wakes up, how streams end. Then what can't work.
+# shellcheck disable=SC2016,SC2086,SC2317 # expanded later; lists; functions are called by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=run_lib.sh
+. "$(dirname "$0")/run_lib.sh"
+
+make_pki
+services() {
+	server_service default
+	server_service others
+	echo "allow_users = daemon"
+	client_service client
+}
+start_agent <<END
+$(services)
+END
+
+# serve PLAIN-OPTION...
+serve() {
+	run "$dir/plain.log" plain "$@"
+	server=$!
+	wait_for 10 grep -q '^port' "$dir/plain.log" || return
+	port=$(sed -n 's/^port //p' "$dir/plain.log" | head -n 1)
+}
+
+stop() {
+	kill "$server"
+	wait "$server" 2>/dev/null
+	: >"$dir/stopped"
+}
+
+script() {
+	timeout 20 tls_script $script_options "$port" "$dir/pki" "$@"
+}
+
+# answers NAME STEP...: a client's turn, and what the server said besides "port".
+answers() {
+	answers_name=$1
+	shift
+	check "$answers_name" script "$@"
+}
+
+says_nothing_else() {
+	! grep -vE '^port|^ktls-run: port [0-9]*: the agent accepts' "$dir/plain.log"
+}
+
+is_reset() {
+	wait_for 5 grep -q '^error ECONNRESET' "$dir/plain.log"
+}
+
+script_options=''
+if kernel_is_at_least 6.14; then updates=yes; else updates=''; fi
+
+converse() {
+	answers "$name: data, and its end" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end hear_fin
+	answers "$name: close_notify along with data" 'say:hello\n' end flush 'hear:hello\n' 'hear:end\n' hear_end
+	answers "$name: and the FIN" 'say:hello\n' end flush fin 'hear:hello\n' 'hear:end\n' hear_end
+	answers "$name: nothing but an end" end flush 'hear:end\n' hear_end
+	[ -z "$updates" ] || answers "$name: KeyUpdates" update flush 'say:1\n' flush 'hear:1\n' request 'say:2\n' flush 'hear:2\n' \
+		'say:3\n' update flush 'hear:3\n' wait:100 'say:4\n' flush 'hear:4\n' 'say:5\n' request flush 'hear:5\n' wait:100 \
+		'say:6\n' end flush 'hear:6\n' 'hear:end\n' hear_end
+	answers "$name: 300 kB back and forth" bulk:300000 flush hear_bulk:300000 end flush 'hear:end\n' hear_end
+	check "$name: the server saw nothing that it does not know" says_nothing_else
+	answers "$name: cut off" 'say:hello\n' flush 'hear:hello\n' fin hear_end
+	check "$name: which the server takes for a reset" is_reset
+}
+
+# ---- ways to wait ----
+
+for way in blocking poll select epoll early edge exclusive; do
+	serve --wait $way || bail_out "plain --wait $way: $(cat "$dir/plain.log")"
+	name=$way
+	converse
+	script_options=-2 updates_before=$updates updates='' name="$way, TLS 1.2"
+	: >"$dir/plain.log"
+	converse
+	script_options='' updates=$updates_before
+	stop
+done
+
+# ---- ways to read ----
+
+for way in readv recv recvfrom recvmsg recvmmsg peek ioctl splice read_chk recv_chk recvfrom_chk; do
+	for wait in blocking edge; do
+		[ "$way $wait" != "ioctl edge" ] || continue # it reads less than there is room for
+		[ "$way $wait" != "splice edge" ] || continue # likewise, a pipe's worth
+		serve --wait $wait --read $way || bail_out "plain --read $way: $(cat "$dir/plain.log")"
+		name="$way, $wait"
+		converse
+		stop
+	done
+done
+
+serve --read waitall --size 6
+answers "waitall: as much as asked for" say:abc flush wait:100 say:def flush hear:abcdef say:gh end flush hear:gh 'hear:end\n' hear_end
+check "waitall: nothing else" says_nothing_else
+stop
+
+# ---- ways to be several ----
+
+# at_once [CLIENTS [MS]]
+at_once() {
+	at_once_list=''
+	for i in $(seq "${1:-12}"); do
+		script "say:$i\\n" flush "hear:$i\\n" "wait:${2:-100}" "say:again $i\\n" flush "hear:again $i\\n" end flush 'hear:end\n' hear_end \
+			>"$dir/client.$i" 2>&1 &
+		at_once_list="$at_once_list $!"
+	done
+	for i in $at_once_list; do wait "$i" || return; done
+}
+
+# In a chroot nobody finds the agent.
+can_update() {
+	case $options in *chroot*) return 1 ;; esac
+	[ -n "$updates" ]
+}
+
+while read -r options; do
+	serve $options || bail_out "plain $options: $(cat "$dir/plain.log")"
+	check "$options: several clients" at_once
+	answers "$options: 300 kB" bulk:300000 flush hear_bulk:300000 end flush 'hear:end\n' hear_end
+	! can_update || answers "$options: KeyUpdates" 'say:1\n' flush 'hear:1\n' request 'say:2\n' flush 'hear:2\n' end flush \
+		'hear:end\n' hear_end
+	check "$options: nothing else" says_nothing_else
+	stop
+	for child in $(pgrep -x plain); do kill "$child"; done
+	check "$options: the port is free" wait_for 5 eval '! listens_on $port'
+done <<END
+--processes 3
+--processes 3 --wait exclusive
+--processes 3 --wait early
+--threads 12
+--each fork
+--listeners 3 --wait poll
+--listeners 3 --wait epoll
+--dup
+--dup --wait epoll
+--again
+--again --wait edge
+--wait epoll --chroot $dir
+END
+
+serve --each exec
+answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
+answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+stop
+
+serve --raw-close
+for round in 1 2 3 4; do
+	answers "closed past the C library, round $round: the number is what it is next" 'say:hello\n' flush 'hear:hello\n' end flush \
+		'hear:end\n'
+done
+check "closed past the C library: nothing else" says_nothing_else
+stop
+
+# ---- limits, and an agent that is not there ----
+
+serve --wait epoll --limit 10
+check "descriptors run out: every client is served in its time" at_once 8 2000
+check "and the server was told" grep -q 'accept EMFILE' "$dir/plain.log"
+stop
+
+cat >"$dir/passed.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+serve = """
+import socket
+connection, address = socket.socket(fileno=3).accept()
+connection.sendall(connection.recv(100))
+connection.close()
+"""
+os.execvp("ktls-run", ["ktls-run", "--verbose", "--", "python3", "-c", serve])
+END
+next_port
+in_background "$dir/passed.log" python3 "$dir/passed.py" "$port"
+wait_for 10 handed "$dir/passed.log"
+answers "a listener that a service manager passes" 'say:hello\n' flush 'hear:hello\n' hear_end
+
+run_program "socket calls" ktls-run -- socket_calls
+
+# Several servers at once, and the agent away for a while.
+for way in "--wait blocking" "--threads 3" "--wait poll" "--wait edge" "--processes 2 --wait exclusive"; do
+	run "$dir/away.$port" plain $way
+	wait_for 10 grep -q '^port' "$dir/away.$port"
+	away="${away:-} $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
+	port=$((port + 1))
+done
+stop_agent
+sleep 0.3
+for one in $away; do
+	port=${one%%:*}
+	script 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end >"$dir/waiting.$port" 2>&1 &
+	waiting="${waiting:-} $!"
+done
+sleep 0.5
+start_agent <<END
+$(services)
+END
+all_wait() {
+	for one in $waiting; do wait "$one" || all_wait_failed=1; done
+	cat "$dir"/waiting.*
+	[ -z "${all_wait_failed:-}" ]
+}
+check "the agent goes and comes: who came meanwhile is served" all_wait
+for one in $away; do
+	check "the log says so" eval 'grep -q "the agent is gone" "${one#*:}" && grep -q "has taken the listener again" "${one#*:}"'
+	port=${one%%:*}
+	answers "and others are" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end
+done
+
+
+mv "$dir/handoff" "$dir/elsewhere"
+says "no agent: the server is told, and people" 'listen (ENOENT|ECONNREFUSED)' 'is it running' -- timeout 10 ktls-run -- plain
+check "an agent elsewhere: --agent" eval 'timeout 10 ktls-run --agent "$dir/elsewhere" --verbose -- plain --count 0 | grep ^port'
+mv "$dir/elsewhere" "$dir/handoff"
+says "no such service" 'listen ENOENT' 'service "nonsense"' -- timeout 10 ktls-run --service nonsense -- plain
+says "a service for others" 'listen EACCES' 'allow_users' -- timeout 10 setpriv --reuid bin --regid bin --clear-groups \
+	ktls-run --service others -- plain
+says "a service of the other role" 'listen EINVAL' -- timeout 10 ktls-run --service client -- plain
+finish

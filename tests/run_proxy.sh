@@ -1,0 +1,120 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Who is the peer: the PROXY header that ktls-run puts in front of connections, as nginx and HAProxy read it; and what a program
+# that knows of ktls-run asks it for.
+# shellcheck disable=SC2016,SC2317 # nginx has variables, too; functions are called by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=run_lib.sh
+. "$(dirname "$0")/run_lib.sh"
+
+make_pki
+start_agent <<END
+$(server_service default)
+alpn = http/1.1
+
+$(server_service mutual)
+ca = $dir/pki/ca.pem
+client_certificate = require
+
+$(server_service optional)
+ca = $dir/pki/ca.pem
+client_certificate = request
+END
+
+next_port
+plain_port=$port
+next_port
+mutual_port=$port
+next_port
+clear_port=$port
+cat >"$dir/nginx.conf" <<END
+error_log $dir/nginx.error info;
+pid $dir/nginx.pid;
+events {}
+http {
+	access_log off;
+	client_body_temp_path $dir/body;
+	server {
+		listen 127.0.0.1:$plain_port proxy_protocol;
+		listen 127.0.0.1:$mutual_port proxy_protocol;
+		listen 127.0.0.1:$clear_port;
+		location / {
+			return 200 "from \$proxy_protocol_addr:\$proxy_protocol_port to \$proxy_protocol_server_port \$proxy_protocol_tlv_ssl_version \$proxy_protocol_tlv_ssl_cipher sni=\$proxy_protocol_tlv_authority alpn=\$proxy_protocol_tlv_alpn cn=\$proxy_protocol_tlv_ssl_cn verify=\$proxy_protocol_tlv_ssl_verify id=\$proxy_protocol_tlv_unique_id\n";
+		}
+		location /store {
+			root $dir/www;
+			dav_methods PUT;
+			client_max_body_size 10m;
+		}
+	}
+}
+END
+mkdir "$dir/www/store" && chmod 777 "$dir/www/store"
+run_options="--port $plain_port=default,proxy --port $mutual_port=mutual,proxy"
+run "$dir/nginx.log" /usr/sbin/nginx -e "$dir/nginx.error" -c "$dir/nginx.conf" -g 'daemon off; user root;'
+nginx=$!
+wait_for 10 listens_on "$clear_port" || bail_out "nginx: $(cat "$dir/nginx.log")"
+sleep 0.3
+check "two ports of three are handed over" eval '[ "$(grep -c "the agent accepts" "$dir/nginx.log")" = 2 ]'
+says "a port that is not named is in clear" '^from : to' -- curl -sS "http://127.0.0.1:$clear_port/"
+port=$plain_port
+says "nginx: addresses, version, cipher, SNI, ALPN" '^from 127.0.0.1:[0-9]+ to '"$port"' TLSv1.3 TLS_' 'sni=localhost' 'alpn=http/1.1' \
+	'cn= verify=[1-9]' 'id=[0-9a-f]{16}' -- https "$(url '')"
+says "TLS 1.2" 'TLSv1.2 TLS_ECDHE_ECDSA' -- https --tls-max 1.2 "$(url '')"
+check "the id is in the agent's log" agent_log_has "$(https "$(url '')" | sed 's/.*id=//')"
+check "3 MB behind it" eval 'https -f -T "$dir/www/large" "$(url store/large)" && cmp "$dir/www/large" "$dir/www/store/large"'
+port=$mutual_port
+says "a client's certificate" 'cn=client verify=0' -- https --cert "$dir/pki/client.pem" --key "$dir/pki/client.key" "$(url '')"
+says "three requests over a connection" 'cn=client' -- https --cert "$dir/pki/client.pem" --key "$dir/pki/client.key" "$(url '')" "$(url a)" "$(url b)"
+check "nothing to complain of" eval '! grep -E "\[(alert|crit|emerg|error|warn)\]" "$dir/nginx.error"'
+kill -QUIT "$nginx"
+wait "$nginx"
+
+next_port
+cat >"$dir/haproxy.conf" <<END
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 20s
+	timeout server 20s
+listen front
+	bind 127.0.0.1:$port accept-proxy
+	http-request return status 200 content-type text/plain lf-string "from %[src]:%[src_port] sni=%[fc_pp_authority] id=%[fc_pp_unique_id] ssl=%[fc_pp_tlv(0x20),hex]\n"
+END
+run_options='--proxy-protocol --service optional'
+run "$dir/haproxy.log" haproxy -db -f "$dir/haproxy.conf"
+haproxy=$!
+wait_for 10 handed "$dir/haproxy.log" || bail_out "haproxy: $(cat "$dir/haproxy.log")"
+# client 01: over TLS, no certificate; verify not 0; 21: TLSv1.3
+says "HAProxy: no certificate" '^from 127.0.0.1:[0-9]+ sni=localhost id=[0-9a-f]{16} ssl=0100000001210007544C5376312E33' -- https "$(url '')"
+# client 07: certificate of the connection and the session; verify 0
+says "HAProxy: a certificate" 'ssl=0700000000210007544C5376312E33.*220006636C69656E74' -- \
+	https --cert "$dir/pki/client.pem" --key "$dir/pki/client.key" "$(url '')"
+kill "$haproxy"
+wait "$haproxy" 2>/dev/null
+
+# ---- asked by a program ----
+
+cat >"$dir/asks.py" <<'END'
+import ctypes, socket, sys
+peer = ctypes.CDLL(None, use_errno=True).ktls_run_peer
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+text = ctypes.create_string_buffer(4096)
+print("listener:", peer(listener.fileno(), text, 4096), flush=True)
+while True:
+    connection, address = listener.accept()
+    with connection:
+        length = peer(connection.fileno(), text, 4096)
+        connection.sendall(b"length %d\n" % length + text.value)
+END
+next_port
+run_options='--service optional'
+run "$dir/asks.log" python3 "$dir/asks.py" "$port"
+wait_for 10 handed "$dir/asks.log"
+says "a program asks: no certificate" '^length [1-9]' '^version=TLS 1.3' '^cipher=TLS_' '^verified=no' '^resumed=no' '^server_name=localhost' \
+	'^connection=[0-9a-f]{16}$' -- s_client -servername localhost -quiet
+says "and gets all of the certificate" '^verified=yes' '^subject=.*CN=client' '^issuer=CN=' '^sha256=[0-9a-f]{64}$' '^serial=' '^names=' -- \
+	s_client -quiet -cert "$dir/pki/client.pem" -cert_chain "$dir/pki/client.pem" -key "$dir/pki/client.key"
+says "of a listener nothing is known" 'listener: -1' -- cat "$dir/asks.log"
+finish

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+
+#include "peer.h"
+#include "process.h"
+#include "say.h"
+#include "shared.h"
+#include "stream.h"
+#include "table.h"
+
+#define REKEY_TIMEOUT_MS 200 /* a server that waits for events waits for this, too */
+#define READABLE_MOST 65536
+
+/* ---- its beginning ---- */
+
+static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
+{
+	int err = ktlsd_stream_new(&accepted->stream, fd, NULL, result);
+
+	if (err < 0)
+		return err;
+	accepted->stream->limits.rekey_timeout_ms = REKEY_TIMEOUT_MS;
+	/* Whether it is now or not, it may be polled, and polling has to show what the stream still has to do. */
+	accepted->stream->nonblocking = true;
+	return 0;
+}
+
+static int prepare(struct accepted *accepted, int fd, const struct ktlsd_result *result, bool proxy)
+{
+	int err = make_stream(accepted, fd, result);
+
+	accepted->inherited = !result;
+	if (err == 0 && result)
+		accepted->peer = peer_text(result);
+	if (err == 0 && proxy && result)
+		err = peer_proxy_header(fd, result, &accepted->head, &accepted->head_length);
+	return err;
+}
+
+int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy)
+{
+	struct held *held = held_new(HELD_ACCEPTED);
+	int err;
+
+	if (!held)
+		return -ENOMEM;
+	err = prepare(&held->accepted, fd, result, proxy);
+	if (err == 0 && !table_set(fd, held))
+		err = -EMFILE;
+	held_put(held);
+	return err;
+}
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie;
+	socklen_t length = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) < 0 ? 0 : cookie;
+}
+
+/* Another number, of ours, of the same connection; -1: none. */
+static int same_socket(int fd)
+{
+	uint64_t cookie = cookie_of(fd);
+
+	for (int other = 0; cookie && other <= table_highest(); other++)
+		if (held_is_accepted(other) && cookie_of(other) == cookie)
+			return other;
+	return -1;
+}
+
+/* Duplicates of a descriptor stand for the same. */
+void accepted_inherit(int fd)
+{
+	int before = same_socket(fd);
+	struct held *held = before < 0 ? NULL : held_at(before);
+
+	if (held) {
+		table_set(fd, held);
+		held_put(held);
+	} else {
+		accepted_begin(fd, NULL, false);
+	}
+}
+
+void accepted_free(struct accepted *accepted)
+{
+	ktlsd_stream_free(accepted->stream);
+	free(accepted->peer);
+	free(accepted->head);
+	*accepted = (struct accepted){0};
+}
+
+/* ---- which process it belongs to ---- */
+
+void accepted_share(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED || accepted->ended)
+		return;
+	if (!accepted->shared) {
+		accepted->shared = shared_new();
+		accepted->settled = false;
+	}
+	shared_hold(accepted->shared);
+}
+
+void accepted_after_fork(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED)
+		return;
+	accepted->settled = accepted->touched = false;
+	stream_after_fork(accepted->stream);
+}
+
+/* The process that goes on with a shared connection replaces its keys. */
+static void settle(struct accepted *accepted)
+{
+	if (stream_may_move(accepted->stream) && shared_claim(accepted->shared))
+		stream_move_here(accepted->stream);
+	else
+		stream_move_away(accepted->stream);
+	accepted->settled = true;
+}
+
+static struct ktlsd_stream *touch(struct accepted *accepted)
+{
+	accepted->touched = true;
+	if (accepted->shared && !accepted->settled)
+		settle(accepted);
+	return accepted->stream;
+}
+
+void accepted_renumber(struct accepted *accepted, int before, int now)
+{
+	if (accepted->stream->fd == before && now >= 0)
+		accepted->stream->fd = now;
+}
+
+/* ---- receiving ---- */
+
+/* In the words of a server that knows of TCP alone. */
+static ssize_t as_tcp(const struct accepted *accepted, ssize_t result)
+{
+	const struct ktlsd_stream *stream = accepted->stream;
+
+	switch (result) {
+	case -ECONNABORTED:
+		if (accepted->deaf)
+			return 0;
+		/* fallthrough */
+	case -EREMOTEIO:
+	case -EPROTO:
+	case -EBADMSG:
+	case -EDQUOT:
+	case -EKEYEXPIRED:
+	case -EOWNERDEAD:
+		say_more("descriptor %d: %s", stream->fd, ktlsd_stream_why(stream));
+		return -ECONNRESET;
+	}
+	return result;
+}
+
+/*
+ * A receive that takes no more than a peek before it has shown comes short of nothing, and the stream would not look what
+ * stands behind.
+ */
+static void look_behind_peeked(struct accepted *accepted, ssize_t result, size_t total, int flags)
+{
+	if (result <= 0)
+		return;
+	if (flags & MSG_PEEK) {
+		accepted->peeked_all = (size_t)result < total;
+	} else if (accepted->peeked_all) {
+		accepted->peeked_all = false;
+		if ((size_t)result == total)
+			stream_look_behind(accepted->stream);
+	}
+}
+
+static ssize_t receive_data(struct accepted *accepted, const struct iovec *parts, int count, int flags)
+{
+	ssize_t result = ktlsd_stream_readv(accepted->stream, parts, count, flags & (MSG_DONTWAIT | MSG_PEEK));
+
+	look_behind_peeked(accepted, result, total_length(parts, count), flags);
+	return result;
+}
+
+/* The parts behind the first bytes of them; a receive may come short. */
+struct rest {
+	struct iovec parts[64];
+	int count;
+};
+
+static void leave_out(struct rest *rest, const struct iovec *parts, int count, size_t bytes)
+{
+	rest->count = 0;
+	for (int i = 0; i < count && rest->count < (int)(sizeof(rest->parts) / sizeof(rest->parts[0])); i++) {
+		size_t skipped = bytes < parts[i].iov_len ? bytes : parts[i].iov_len;
+
+		bytes -= skipped;
+		if (parts[i].iov_len > skipped)
+			rest->parts[rest->count++] = (struct iovec){.iov_base = (char *)parts[i].iov_base + skipped,
+								    .iov_len = parts[i].iov_len - skipped};
+	}
+}
+
+static ssize_t receive_behind(struct accepted *accepted, const struct iovec *parts, int count, size_t bytes, int flags)
+{
+	struct rest rest;
+
+	leave_out(&rest, parts, count, bytes);
+	if (rest.count == 0)
+		return 0;
+	return receive_data(accepted, rest.parts, rest.count, flags);
+}
+
+static size_t copy_out(const struct iovec *parts, int count, const uint8_t *bytes, size_t length)
+{
+	size_t copied = 0;
+
+	for (int i = 0; i < count && copied < length; i++) {
+		size_t part = length - copied < parts[i].iov_len ? length - copied : parts[i].iov_len;
+
+		memcpy(parts[i].iov_base, bytes + copied, part);
+		copied += part;
+	}
+	return copied;
+}
+
+/* The header, and right behind it what data is there: polling shows only the data. */
+static ssize_t receive_head(struct accepted *accepted, const struct iovec *parts, int count, int flags)
+{
+	size_t head = copy_out(parts, count, accepted->head + accepted->head_taken,
+			       accepted->head_length - accepted->head_taken);
+	bool whole = accepted->head_taken + head == accepted->head_length;
+	ssize_t more;
+
+	if (!(flags & MSG_PEEK)) {
+		accepted->head_taken += head;
+		if (whole) {
+			free(accepted->head);
+			accepted->head = NULL;
+		}
+	}
+	more = whole ? receive_behind(accepted, parts, count, head, flags | MSG_DONTWAIT) : 0;
+	return head + (more > 0 ? more : 0);
+}
+
+static bool goes_on(ssize_t result, size_t done, size_t total, int flags)
+{
+	return result > 0 && done < total && flags & MSG_WAITALL && !(flags & (MSG_PEEK | MSG_DONTWAIT));
+}
+
+static ssize_t receive_some(struct accepted *accepted, const struct iovec *parts, int count, size_t done, int flags)
+{
+	if (accepted->head)
+		return receive_head(accepted, parts, count, flags);
+	if (done > 0 || parts[0].iov_len == 0)
+		return receive_behind(accepted, parts, count, done, flags);
+	return receive_data(accepted, parts, count, flags);
+}
+
+static ssize_t receive_all(struct accepted *accepted, const struct iovec *parts, int count, size_t total, int flags)
+{
+	ssize_t result = receive_some(accepted, parts, count, 0, flags), done = result;
+
+	while (goes_on(result, done, total, flags) && !stream_is_nonblocking(accepted->stream)) {
+		result = receive_some(accepted, parts, count, done, flags);
+		done += result > 0 ? result : 0;
+	}
+	return done;
+}
+
+/* MSG_TRUNC: TCP throws away what is received. */
+static ssize_t throw_away(struct accepted *accepted, size_t total, int flags)
+{
+	char thrown[4096];
+	ssize_t result = 0;
+	size_t done = 0;
+
+	while (done < total) {
+		size_t left = total - done;
+		struct iovec part = {.iov_base = thrown, .iov_len = left < sizeof(thrown) ? left : sizeof(thrown)};
+
+		result = receive_all(accepted, &part, 1, part.iov_len, done ? flags | MSG_DONTWAIT : flags);
+		if (result <= 0)
+			break;
+		done += result;
+	}
+	return done > 0 ? (ssize_t)done : result;
+}
+
+/* An end, or an error that stays, is told without asking the kernel: the number may be something else's by now. */
+static bool is_another(const struct accepted *accepted, ssize_t result)
+{
+	return result <= 0 && result != -EAGAIN && result != -EINTR && !socket_cipher(accepted->stream->fd, TLS_RX);
+}
+
+ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags)
+{
+	struct accepted *accepted = &held->accepted;
+	size_t total = total_length(parts, count);
+	ssize_t result;
+
+	if (total == 0)
+		return 0;
+	pthread_mutex_lock(&held->lock);
+	touch(accepted);
+	if (flags & MSG_TRUNC && !(flags & MSG_PEEK))
+		result = throw_away(accepted, total, flags & ~MSG_TRUNC);
+	else
+		result = receive_all(accepted, parts, count, total, flags);
+	result = is_another(accepted, result) ? -ENOTSOCK : as_tcp(accepted, result);
+	pthread_mutex_unlock(&held->lock);
+	return result;
+}
+
+ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int flags)
+{
+	struct accepted *accepted = &held->accepted;
+	ssize_t result;
+
+	if (size == 0)
+		return 0;
+	pthread_mutex_lock(&held->lock);
+	touch(accepted);
+	if (accepted->head) {
+		size_t left = accepted->head_length - accepted->head_taken;
+
+		result = write(pipe, accepted->head + accepted->head_taken, left < size ? left : size);
+		accepted->head_taken += result > 0 ? result : 0;
+		if (accepted->head_taken == accepted->head_length) {
+			free(accepted->head);
+			accepted->head = NULL;
+		}
+		result = result < 0 ? -errno : result;
+	} else {
+		result = as_tcp(accepted, ktlsd_stream_splice_in(accepted->stream, pipe, size, flags));
+	}
+	pthread_mutex_unlock(&held->lock);
+	return result;
+}
+
+int accepted_readable(struct held *held)
+{
+	struct iovec part = {.iov_base = malloc(READABLE_MOST), .iov_len = READABLE_MOST};
+	ssize_t result = 0;
+
+	if (part.iov_base)
+		result = accepted_receive(held, &part, 1, MSG_PEEK | MSG_DONTWAIT);
+	free(part.iov_base);
+	return result > 0 ? result : 0;
+}
+
+/* ---- sending ---- */
+
+int accepted_begin_send(struct held *held, int flags)
+{
+	return ktlsd_stream_begin_write(touch(&held->accepted), flags & MSG_DONTWAIT);
+}
+
+void accepted_end_send(struct held *held, ssize_t sent)
+{
+	int error = errno;
+
+	ktlsd_stream_end_write(held->accepted.stream, sent > 0 ? sent : 0);
+	errno = error;
+}
+
+/* ---- the end ---- */
+
+/* Not where something else has the number by now (table_forget()): there it would be data. */
+static ssize_t send_record(int fd, const struct ktlsd_close_notify *close_notify)
+{
+	int room;
+	socklen_t length = sizeof(room);
+	ssize_t sent;
+
+	if (!socket_cipher(fd, TLS_TX))
+		return -EBADF;
+	sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent >= 0 || errno != EAGAIN)
+		return sent < 0 ? -errno : sent;
+	/* What was sent before fills the buffer: a little more room does, and nothing else comes. */
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &length) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, length) < 0) /* the kernel doubles it */
+		return -EAGAIN;
+	sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sent < 0 ? -errno : sent;
+}
+
+static void end_sending(struct accepted *accepted)
+{
+	struct ktlsd_stream *stream = touch(accepted);
+	struct ktlsd_close_notify close_notify;
+
+	if (ktlsd_stream_begin_shutdown(stream, &close_notify, MSG_DONTWAIT) < 0)
+		return;
+	ktlsd_stream_end_shutdown(stream, send_record(stream->fd, &close_notify));
+}
+
+void accepted_shutdown(struct accepted *accepted, int how)
+{
+	int error = errno;
+
+	if (how == SHUT_WR || how == SHUT_RDWR)
+		end_sending(accepted);
+	if (how == SHUT_RD || how == SHUT_RDWR)
+		accepted->deaf = true;
+	errno = error;
+}
+
+/* A close_notify that nobody has read would have the kernel reset the connection, and the peer lose what we sent last. */
+static void take_close_notify(const struct ktlsd_stream *stream)
+{
+	uint8_t bytes[8];
+	struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
+	union record_control control;
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	if (stream->reading != 1 || recvmsg(stream->fd, &message, MSG_PEEK | MSG_DONTWAIT) <= 0 ||
+	    socket_record_type(&message) != RECORD_ALERT)
+		return;
+	message.msg_controllen = sizeof(control);
+	(void)recvmsg(stream->fd, &message, MSG_DONTWAIT);
+}
+
+void accepted_end(struct accepted *accepted)
+{
+	int error = errno;
+
+	if (accepted->ended)
+		return;
+	accepted->ended = true;
+	if (accepted->shared && !shared_let_go(accepted->shared))
+		return;
+	if (accepted->inherited && !accepted->touched)
+		return;
+	end_sending(accepted);
+	take_close_notify(accepted->stream);
+	errno = error;
+}

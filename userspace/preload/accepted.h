@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection that came from the agent: a plain stream of bytes for the program. */
+#ifndef KTLS_RUN_ACCEPTED_H
+#define KTLS_RUN_ACCEPTED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct held;
+struct ktlsd_result;
+struct ktlsd_stream;
+struct shared;
+
+struct accepted {
+	struct ktlsd_stream *stream;
+	struct shared *shared; /* with other processes, since a fork; NULL: it is ours alone */
+	char *peer;	       /* what ktls_run_peer() says; NULL: nothing is known */
+	uint8_t *head;	       /* a PROXY header that the program has not read wholly; NULL: none */
+	uint16_t head_length, head_taken;
+	bool settled;	 /* whether we are the one of those processes that replaces keys */
+	bool inherited;	 /* by exec: somebody else may have it, too */
+	bool touched;	 /* read or written */
+	bool peeked_all; /* the last peek came short */
+	bool deaf;	 /* the program wants to receive nothing more */
+	bool ended;
+};
+
+/* Has fd, a ready socket, stand for a connection. result: NULL: inherited. proxy: as in struct listener. 0 or -errno. */
+int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy);
+
+/* One that the program before us in this process left. */
+void accepted_inherit(int fd);
+
+/* As recvmsg() into parts, but returns -errno. Any flags. */
+ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags);
+ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int flags);
+
+/* How much could be received at once, as far as anybody asks. */
+int accepted_readable(struct held *held);
+
+/*
+ * Around what sends by the program's own means. 0 or -errno: nothing may be sent now. sent: its result; errno stays as it
+ * left it.
+ */
+int accepted_begin_send(struct held *held, int flags);
+void accepted_end_send(struct held *held, ssize_t sent);
+
+/* What is due before shutdown(). */
+void accepted_shutdown(struct accepted *accepted, int how);
+
+/* This process is done with it: close_notify, if nobody else has it. */
+void accepted_end(struct accepted *accepted);
+
+/* Its descriptor before was another. */
+void accepted_renumber(struct accepted *accepted, int before, int now);
+
+/* Every connection is about to be a child's, too; and then, in the child. */
+void accepted_share(struct held *held, int fd);
+void accepted_after_fork(struct held *held, int fd);
+
+void accepted_free(struct accepted *accepted);
+
+#endif

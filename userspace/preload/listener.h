@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A listening socket that the agent has. Under the program's number is the receiving socket; the real one stays at a number
+ * that the program does not look at, for what it asks and sets, and to be handed over again.
+ */
+#ifndef KTLS_RUN_LISTENER_H
+#define KTLS_RUN_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct held;
+
+struct listener {
+	int hidden; /* the real one */
+	uint16_t port;
+	const char *service;
+	bool proxy; /* connections begin with a PROXY header */
+	bool away;  /* the agent is: a timer is under the number, and says when to try again */
+	bool told;  /* the program's user of it */
+};
+
+/* listen(), for a descriptor that is not ours. */
+int listener_begin(int fd, int backlog);
+
+/* listen(), for one that is. */
+int listener_again(struct held *held, int fd, int backlog);
+
+/* Takes over what a program before us in this process, or the service manager, left: false: it is nothing for us. */
+bool listener_inherit(int fd, int hidden);
+bool listener_adopt(int fd);
+
+/* accept4(). Returns the descriptor or -errno. */
+int listener_accept(struct held *held, int fd, struct sockaddr *address, socklen_t *length, int flags);
+
+int listener_shutdown(const struct held *held, int fd, int how);
+
+/* Keeps the hidden descriptor from, or for, the next program as the program's own are. */
+void listener_match_close_on_exec(const struct held *held);
+
+/* The program wants the hidden descriptor's number for itself: 0 or -errno. */
+int listener_make_room(int number);
+
+/* Whether this process has handed any over. */
+bool listener_any(void);
+
+void listener_free(struct listener *listener);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "table.h"
+
+static pid_t pid;
+static bool forked;
+
+static void before_fork(void)
+{
+	forked = true;
+	table_each(accepted_share);
+}
+
+static void in_child(void)
+{
+	pid = getpid();
+	table_after_fork();
+	table_each(accepted_after_fork);
+}
+
+void process_begin(void)
+{
+	pid = getpid();
+	pthread_atfork(before_fork, NULL, in_child);
+}
+
+bool process_is_guest(void)
+{
+	return getpid() != pid;
+}
+
+static void end(struct held *held, int fd)
+{
+	(void)fd;
+	if (held->kind == HELD_ACCEPTED)
+		accepted_end(&held->accepted);
+}
+
+void process_end(void)
+{
+	if (!process_is_guest())
+		table_each(end);
+}
+
+bool process_has_forked(void)
+{
+	return forked;
+}

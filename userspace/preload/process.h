@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KTLS_RUN_PROCESS_H
+#define KTLS_RUN_PROCESS_H
+
+#include <stdbool.h>
+
+/* At the start of a program: forks are followed from here on. */
+void process_begin(void);
+
+/*
+ * A child by vfork() has its parent's memory: what it does with descriptors concerns its own alone, and must not be noted.
+ */
+bool process_is_guest(void);
+
+/* Before the process ends: every connection that nobody else has gets its close_notify. */
+void process_end(void);
+
+/* Whether it has made a child so far. */
+bool process_has_forked(void);
+
+#endif
