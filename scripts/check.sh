@@ -59,7 +59,7 @@ run() {
 	local name=$1 build=$there
 	[ "$2" != units ] || { name=$2 build=sanitize; }
 	# shellcheck disable=SC2016 # for the shell over there
-	on "$1" --timeout 1200 -- sh -c 'KTLSD_BUILD=$PWD/build/$1 exec $2/run_kselftest.sh -c ktlsd' sh "$build" "$out/$2" \
+	on "$1" --timeout 2400 -- sh -c 'KTLSD_BUILD=$PWD/build/$1 exec $2/run_kselftest.sh -c ktlsd' sh "$build" "$out/$2" \
 		2>"$out/$name.log" </dev/null | tee "$out/$name.tap" | show_progress "$name"
 	sed -n 's/^vm: Linux/# Linux/p' "$out/$name.log" >>"$out/$name.tap"
 }

@@ -7,8 +7,12 @@
 
 # kernel_service NAME ROLE [KEY...]: one that is for the kernel.
 kernel_service() {
-	printf '[service %s]\nrole = %s\nkernel = x509, anonymous\nca = %s\n' "$1" "$2" "$dir/pki/ca.pem"
-	[ $2 = client ] || printf 'client_certificate = request\n'
+	printf '[service %s]\nrole = %s\nca = %s\n' "$1" "$2" "$dir/pki/ca.pem"
+	if [ $2 = client ]; then
+		printf 'kernel = x509, anonymous\n'
+	else
+		printf 'kernel = x509\nclient_certificate = request\n'
+	fi
 	printf 'certificate = %s\nkey = %s\n' "$dir/pki/$2.pem" "$dir/pki/$2.key"
 	shift 2
 	[ $# = 0 ] || printf '%s\n' "$@"
@@ -19,7 +23,7 @@ mounts_by() {
 	remember_lines
 	check "$1: a mount" mounts mtls "${5:-rw}" "$4"
 	why client "the kernel's request .* client, x509, service $2,"
-	why server "the kernel's request .* server, x509, service $3\$"
+	why server "the kernel's request .* server, x509, service $3, peer "
 }
 
 # refuses_it NAME MACHINE PATTERN [FROM]

@@ -206,12 +206,13 @@ static void log_success(const struct kernel_handshake *kernel)
 {
 	const struct handshake *hs = &kernel->handshake;
 	const char *peer = kernel->psk.serial ? kernel->psk.identity : "without a certificate";
-	char subject[EXPLAIN_NAME];
+	char subject[EXPLAIN_NAME], address[INET6_ADDRSTRLEN];
 
 	if (hs->outcome.peer)
 		peer = subject_of(hs->outcome.peer, subject);
-	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: done, %s, peer %s", hs->connection_id,
-		    kernel->answer.id, cipher_suite_find(hs->outcome.cipher)->name, peer);
+	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: done, %s, service %s, %s, peer %s, %s",
+		    hs->connection_id, kernel->answer.id, role_name(hs->role), hs->service->name,
+		    cipher_suite_find(hs->outcome.cipher)->name, admission_address(&hs->peer, address), peer);
 }
 
 static void answer(struct handshake *hs)
@@ -293,9 +294,9 @@ static void take_request(const struct kernel_request *request, int fd)
 		hs->timeout_ms = request->timeout_ms;
 	admission_address(&hs->peer, address);
 	named = *hs->server_name && strcmp(hs->server_name, address) != 0;
-	log_limited(LOG_INFO, "%016lx: the kernel's request %lu: %s, %s, service %s, peer %s%s%s%s", hs->connection_id,
-		    request->id, role_name(hs->role), mode_name(request->mode), hs->service->name, address,
-		    named ? " (" : "", named ? hs->server_name : "", named ? ")" : "");
+	log_line(LOG_DEBUG, "%016lx: the kernel's request %lu: %s, %s, service %s, peer %s%s%s%s", hs->connection_id,
+		 request->id, role_name(hs->role), mode_name(request->mode), hs->service->name, address,
+		 named ? " (" : "", named ? hs->server_name : "", named ? ")" : "");
 	TAILQ_INSERT_TAIL(&door.running, kernel, next);
 	handshake_begin(hs);
 }
