@@ -258,24 +258,45 @@ static void forks(void)
 
 /* ---- a socket that lingers, with data that its peer never takes ---- */
 
-/* when: whether SO_LINGER is set before or behind the handoff, when the agent has looked already. */
-static void lingers(bool before_handoff)
+/* Its server's end has data that the client never takes: who closes it last waits, if it lingers. */
+static struct pair lingering_pair(void)
 {
-	const struct linger minute = {.l_onoff = 1, .l_linger = 60};
 	static const char full[65536];
-	unsigned int before = agent_descriptors();
-	struct ktlsd *agent = open_agent();
 	struct pair pair = tcp_pair();
-	struct ended ended;
-	int64_t begin, took;
 
 	while (send(pair.server, full, sizeof(full), MSG_DONTWAIT) > 0)
 		;
+	return pair;
+}
+
+static void set_linger(int fd)
+{
+	const struct linger minute = {.l_onoff = 1, .l_linger = 60};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute));
+}
+
+static bool handshake_within(int ms)
+{
+	int64_t begin = now_ms();
+
+	return good_handshake() && now_ms() - begin < ms;
+}
+
+/* when: whether SO_LINGER is set before or behind the handoff, when the agent has looked already. */
+static void lingers(bool before_handoff)
+{
+	unsigned int before = agent_descriptors();
+	struct ktlsd *agent = open_agent();
+	struct pair pair = lingering_pair();
+	struct ended ended;
+	int64_t begin, took;
+
 	if (before_handoff)
-		setsockopt(pair.server, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute));
+		set_linger(pair.server);
 	hand_over(agent, pair.server, "web", 300, 0);
 	usleep(50000);
-	setsockopt(pair.server, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute));
+	set_linger(pair.server);
 	/* Now the agent has the last descriptor; a child closes ours, because that may take its minute. */
 	if (fork() == 0) {
 		close(pair.client);
@@ -286,12 +307,33 @@ static void lingers(bool before_handoff)
 	begin = now_ms();
 	ended = wait_ended(agent, 5000, NULL);
 	took = now_ms() - begin;
-	begin = now_ms();
-	report(ended.error == ETIMEDOUT && took < 800 && good_handshake() && now_ms() - begin < 2000,
+	report(ended.error == ETIMEDOUT && took < 800 && handshake_within(2000),
 	       "a lingering socket whose owner is gone (SO_LINGER set %s the handoff) holds up nobody: %s after %d ms",
 	       before_handoff ? "before" : "behind", name_of(ended.error), (int)took);
 	close(pair.client);
 	ktlsd_close(agent);
+	agent_settles(before);
+}
+
+/* What the agent throws out with a caller it has never received: the first datagram breaks the protocol. */
+static void lingers_unread(void)
+{
+	unsigned int before = agent_descriptors();
+	uint8_t datagram[64] __attribute__((aligned(8)));
+	struct pair pair = lingering_pair();
+	struct answer answer = {0};
+	struct wire wire;
+
+	set_linger(pair.server);
+	wire_open(&wire);
+	wire_send(&wire, datagram, put_message(datagram, 99, sizeof(struct ktlsd_msg_header), 0), NULL, 0);
+	wire_send(&wire, datagram, put_handoff(datagram, 0, "web"), &pair.server, 1);
+	close(pair.server); /* not the last: that lies in the agent's queue */
+	wire_answer(&wire, 3000, &answer);
+	report(answer.error == EPROTO, "a lingering socket behind what breaks the protocol: %s", name_of(answer.error));
+	report(handshake_within(2000), "what nobody received of it holds up nobody");
+	wire_close(&wire);
+	close(pair.client);
 	agent_settles(before);
 }
 
@@ -308,6 +350,7 @@ void callers(int argc, char **argv)
 	forks();
 	lingers(true);
 	lingers(false);
+	lingers_unread();
 	report(good_handshake(), "the next handshake is unharmed");
 }
 

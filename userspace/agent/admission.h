@@ -18,7 +18,8 @@ struct user {		     /* one for all callers of a user */
 	_Atomic uint64_t id; /* uid + 1; 0: free */
 	_Atomic unsigned int callers;
 	_Atomic unsigned int in_flight;
-	_Atomic unsigned int hanging; /* descriptors whose closing has not returned yet */
+	_Atomic unsigned int hanging;  /* descriptors whose closing has not returned yet */
+	_Atomic int64_t hanging_since; /* since when they are too many */
 	_Atomic unsigned int listeners;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "caller.h"
+#include "disposal.h"
 #include "intake.h"
 #include "listener/listen.h"
 #include "owner.h"
@@ -17,7 +18,7 @@ static void complete(struct completion *completion, unsigned int operation, int 
 
 static void free_caller(struct caller *caller)
 {
-	close(caller->fd);
+	dispose(caller->door->worker, caller->user_usage, caller->fd, false);
 	free(caller->groups);
 	free(caller);
 }
@@ -56,13 +57,15 @@ void caller_turn_away(int fd, int error, const char *why)
 /* What speaks against one more caller; NULL if nothing does. */
 static const char *too_many(struct caller *caller, const struct settings *limits)
 {
+	const char *why;
+
 	if (!admission_enter_caller(caller->user_usage, limits))
 		return caller->user == 0 ? "busy: max_callers are connected"
 					 : "busy: the user has half of max_callers connected";
-	if (caller->user_usage->hanging <= USER_HANGING_MAX)
-		return NULL;
-	admission_leave_caller(caller->user_usage);
-	return "busy: the user has handed over too many descriptors whose closing hangs";
+	why = disposal_refuses(caller->door->worker, caller->user_usage);
+	if (why)
+		admission_leave_caller(caller->user_usage);
+	return why;
 }
 
 bool caller_new(struct door_state *door, int fd)
@@ -405,7 +408,7 @@ bool caller_turn(struct caller *caller)
 {
 	if (!caller->gone && !caller->sending && (caller->answer_count > 0 || caller->hello_due))
 		send_answers(caller);
-	if (!caller->gone && caller->hanging > 0 && caller->user_usage->hanging > USER_HANGING_MAX) {
+	if (!caller->gone && caller->brings_hanging && disposal_refuses(caller->door->worker, caller->user_usage)) {
 		log_limited(LOG_WARNING,
 			    "process %d is thrown out: user %u handed over %u descriptors whose closing hangs",
 			    caller->pid, caller->user, caller->user_usage->hanging);
@@ -415,7 +418,7 @@ bool caller_turn(struct caller *caller)
 		part(caller);
 	if (may_receive(caller))
 		receive(caller);
-	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0 || caller->hanging > 0)
+	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0)
 		return true;
 	TAILQ_REMOVE(&caller->door->callers, caller, entry);
 	admission_leave_caller(caller->user_usage);

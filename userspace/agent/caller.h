@@ -13,7 +13,6 @@
 #include "rekey.h"
 
 #define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
-#define USER_HANGING_MAX 128	/* descriptors whose closing hangs; callers of a user who has more are thrown out */
 #define POOL_MAX 64		/* handoffs kept for reuse, per worker */
 
 struct caller {
@@ -35,7 +34,8 @@ struct caller {
 	bool receiving, sending;
 	bool keys_in_out; /* session keys: to be wiped once they are sent */
 	unsigned int open_count /* handoffs and waiting challenges */, challenge_count /* of them */;
-	unsigned int answer_count /* of all kinds */, hanging;
+	unsigned int answer_count; /* of all kinds */
+	bool brings_hanging;	   /* it handed over a descriptor whose closing may hang */
 	struct handoff_list open, answers;
 	struct rekey_list rekeys;     /* answers, too */
 	struct challenge_list proofs; /* likewise */

@@ -3,17 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "disposal.h"
 #include "doors.h"
 #include "intake.h"
 #include "log.h"
-
-/* A descriptor whose closing may hang (a file of a FUSE server that does not answer): the kernel's workers close it. */
-struct hanging {
-	struct completion completion;
-	struct caller *caller;
-};
 
 void *intake_zeroed(size_t size)
 {
@@ -67,56 +61,12 @@ void intake_free(struct handoff *handoff)
 	free(handoff);
 }
 
-static void hanging_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
-{
-	struct hanging *hanging = (struct hanging *)completion;
-
-	(void)operation, (void)result, (void)flags;
-	hanging->caller->hanging--;
-	atomic_fetch_sub(&hanging->caller->user_usage->hanging, 1);
-	hanging->caller->touched = true;
-	free(hanging);
-}
-
-/* Closes a descriptor that was not taken. A TCP socket that does not linger closes at once; what else does? */
 void intake_dispose(struct caller *caller, int fd)
 {
-	struct hanging *hanging;
+	bool at_once = admission_closes_at_once(fd);
 
-	if (admission_closes_at_once(fd)) {
-		close(fd);
-		return;
-	}
-	hanging = intake_zeroed(sizeof(*hanging));
-	hanging->completion.complete = hanging_closed;
-	hanging->caller = caller;
-	caller->hanging++;
-	atomic_fetch_add(&caller->user_usage->hanging, 1);
-	ring_close(&caller->door->worker->ring, fd, false, ring_tag(&hanging->completion, 0));
-}
-
-struct mailbox {
-	struct completion completion;
-	struct user *user;
-};
-
-static void mailbox_closed(struct completion *completion, unsigned int operation, int result, unsigned int flags)
-{
-	struct mailbox *mailbox = (struct mailbox *)completion;
-
-	(void)operation, (void)result, (void)flags;
-	atomic_fetch_sub(&mailbox->user->hanging, 1);
-	free(mailbox);
-}
-
-void intake_close_mailbox(struct worker *worker, struct user *user, int fd)
-{
-	struct mailbox *mailbox = intake_zeroed(sizeof(*mailbox));
-
-	mailbox->completion.complete = mailbox_closed;
-	mailbox->user = user;
-	atomic_fetch_add(&user->hanging, 1);
-	ring_close(&worker->ring, fd, false, ring_tag(&mailbox->completion, 0));
+	caller->brings_hanging |= !at_once;
+	dispose(caller->door->worker, caller->user_usage, fd, at_once);
 }
 
 void intake_answer(struct handoff *handoff)

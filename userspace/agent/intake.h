@@ -37,9 +37,6 @@ void intake_refuse(struct handoff *handoff, int error, const char *why);
 /* Closes a descriptor that was not taken, whatever it is, without waiting. */
 void intake_dispose(struct caller *caller, int fd);
 
-/* Closes a socket that datagrams with descriptors may lie in, which then close with it: by the kernel's threads. */
-void intake_close_mailbox(struct worker *worker, struct user *user, int fd);
-
 /* Gives up the caller's open handshakes: all of them, or those with the cookie. */
 void intake_cancel(struct caller *caller, bool all, uint64_t cookie);
 

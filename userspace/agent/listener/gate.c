@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "../caller.h"
+#include "../disposal.h"
 #include "../intake.h"
 #include "../log.h"
 #include "outlet.h"
@@ -75,7 +76,7 @@ static void let_in(struct gate *gate, int fd)
 	free(who.groups);
 	if (error) {
 		caller_turn_away(fd, error, why);
-		intake_close_mailbox(outlet->home, who.usage, fd);
+		dispose(outlet->home, who.usage, fd, false);
 		return;
 	}
 	receiver_new(outlet, fd, who.usage)->counted = true;

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../disposal.h"
 #include "../intake.h"
 #include "../log.h"
 #include "outlet.h"
@@ -265,7 +266,7 @@ void receiver_close(struct receiver *receiver)
 	receiver->lost = true;
 	if (!receiver_idle(receiver))
 		ring_cancel(&receiver->outlet->home->ring, receiver->fd);
-	intake_close_mailbox(receiver->outlet->home, receiver->user, registry_take_descriptor(&receiver->fd));
+	dispose(receiver->outlet->home, receiver->user, registry_take_descriptor(&receiver->fd), false);
 }
 
 void receiver_free(struct receiver *receiver)
