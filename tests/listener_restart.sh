@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Handed listeners outlive the agent: a service manager keeps them (manager.py plays it), clients and receivers notice nothing.
+# And they follow its configuration.
 # shellcheck disable=SC2317,SC2119 # functions are called by name, and without arguments
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,12 +10,17 @@ make_pki
 chmod 755 "$dir"
 export KTLSD_HANDOFF="$dir/handoff" KTLSD_CONTROL="$dir/control"
 agent_log=$dir/agent.log agent_config=$dir/ktlsd.conf
-write_config <<END
+# configure <SERVICES: beside those that are always there.
+configure() {
+	write_config <<END
 workers = 2
 $(server_service web)
 allow_everyone = yes
 $(server_service other)
+$(cat)
 END
+}
+configure </dev/null
 
 # start_manager: $agent is the agent's process from now on.
 start_manager() {
@@ -34,11 +40,16 @@ kept() {
 }
 
 # hand_over SERVICE [OPTION...]: to a server of ours; its port is $port, what it says $dir/handed.SERVICE.
+# shellcheck disable=SC2086 # $as is a command with its options
 hand_over() {
-	in_background "$dir/handed.$1" handed "$@"
+	in_background "$dir/handed.$1" ${as:-} handed "$@"
 	handed=$!
 	wait_for 10 grep -q '^handed' "$dir/handed.$1" || bail_out "no listener: $(cat "$dir/handed.$1")"
 	port=$(sed -n 's/^port //p' "$dir/handed.$1")
+}
+
+port_is_free() {
+	! listens_on "$(sed -n 's/^port //p' "$dir/handed.$1")"
 }
 
 client_is_served() {
@@ -73,6 +84,37 @@ done
 refused "the receivers noticed nothing" grep end "$dir/handed.web"
 check "the other listener, too, is there still" \
 	[ "$(agent_status '[.listeners[] | select(.service == "other")] | length')" = 1 ]
+
+# ---- reload ----
+
+for _ in 1 2 3; do
+	ktlsctl reload >"$dir/reload"
+	sleep 1.1 # the configuration before is freed, and its memory taken for the next
+done
+check "reloads while nobody came: the next is served" client_is_served
+
+configure <<END
+$(server_service gone)
+$(server_service theirs)
+allow_users = 65534
+END
+ktlsctl reload >"$dir/reload"
+web_port=$port
+hand_over gone
+as='setpriv --reuid 65534 --clear-groups'
+hand_over theirs
+as='' port=$web_port
+check "two more are kept" wait_for 2 kept 8
+configure <<END
+$(server_service theirs)
+END
+ktlsctl reload >"$dir/reload"
+for name in gone theirs; do
+	check "$name, in idleness: its receivers are told" wait_for 2 grep -q 'end: ENOTCONN' "$dir/handed.$name"
+	check "$name: the port is free" wait_for 2 port_is_free $name
+done
+check "and the manager gives them up" wait_for 2 kept 4
+check "the others stay" client_is_served
 
 # Those who come while there is no agent at all.
 touch "$dir/pause"

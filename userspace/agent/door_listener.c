@@ -69,11 +69,14 @@ static void sweep_door(struct worker *worker)
 
 static void flush_door(struct worker *worker)
 {
+	struct outlets *door = states[worker->id];
+	bool reconfigured = door->config_number != worker->config_number;
 	struct outlet *outlet, *next;
 
-	for (outlet = TAILQ_FIRST(&states[worker->id]->all); outlet; outlet = next) {
+	door->config_number = worker->config_number;
+	for (outlet = TAILQ_FIRST(&door->all); outlet; outlet = next) {
 		next = TAILQ_NEXT(outlet, entry);
-		if (!outlet->touched)
+		if (!outlet->touched && !reconfigured)
 			continue;
 		outlet->touched = false;
 		outlet_turn(outlet);

@@ -26,6 +26,7 @@ static void reconfigure(struct worker *worker)
 		return;
 	config_put(worker->config);
 	worker->config = next;
+	worker->config_number++;
 }
 
 static void posted(struct completion *completion, unsigned int post, int result, unsigned int flags)

@@ -32,6 +32,7 @@ struct worker {
 	struct ring_buffers buffers;
 	struct config *config;
 	struct config *_Atomic next_config; /* put there by the main thread */
+	uint64_t config_number;		    /* how many it has had: addresses come again */
 	struct handshake_list active;
 	_Atomic unsigned int active_count; /* read by workers that look for the least busy one */
 	int64_t now;			   /* CLOCK_MONOTONIC, milliseconds; as of this turn */

@@ -53,15 +53,16 @@ void gate_close(struct gate *gate)
 static int admit(struct gate *gate, int fd, struct owner *who, const char **why)
 {
 	struct outlet *outlet = gate->outlet;
+	const struct service *service = outlet_service(outlet);
 
 	*why = "busy: no memory";
 	if (!owner_of(who, fd))
 		return EBUSY;
 	*why = "the agent is about to stop, or has no such service any more";
-	if (!outlet_may_serve(outlet))
+	if (outlet->draining || !service)
 		return ESHUTDOWN;
 	*why = "the user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(outlet->service, who->user, who->group, who->groups, who->group_count))
+	if (!service_allows(service, who->user, who->group, who->groups, who->group_count))
 		return EACCES;
 	return admission_enter_listener(who->usage, outlet->home->config->settings, why);
 }

@@ -85,42 +85,32 @@ static void drop(struct accepted *accepted, bool encrypted)
 
 /* ---- in ---- */
 
-/* Looked up anew for each configuration. */
-bool outlet_may_serve(struct outlet *outlet)
+const struct service *outlet_service(const struct outlet *outlet)
 {
 	const struct owner *owner = &outlet->owner;
-	const struct config *config = outlet->home->config;
+	const struct service *service = config_service(outlet->home->config, outlet->service_name);
+	bool good = service && service->role == KTLSD_SERVER &&
+		    service_allows(service, owner->user, owner->group, owner->groups, owner->group_count);
 
-	if (outlet->checked_config == config)
-		return outlet->service;
-	outlet->checked_config = config;
-	outlet->service = config_service(config, outlet->service_name);
-	if (outlet->service &&
-	    (outlet->service->role != KTLSD_SERVER ||
-	     !service_allows(outlet->service, owner->user, owner->group, owner->groups, owner->group_count)))
-		outlet->service = NULL;
-	if (!outlet->service)
-		outlet_end(outlet, "its service is no longer there, or no longer for its user");
-	return outlet->service;
+	return good ? service : NULL;
 }
 
 /* True: it is under way, or was dropped. False: a limit is reached that others' ends will move. */
-static bool admit(struct accepted *accepted)
+static bool admit(struct accepted *accepted, const struct service *service)
 {
 	struct outlet *outlet = accepted->outlet;
 	struct handshake *hs = &accepted->handshake;
 	struct config *config = outlet->home->config;
 	const char *why;
 
-	if (admission_enter(&hs->admission, config->settings, outlet->service, outlet->owner.usage, &hs->peer, &why) ==
-	    0) {
+	if (admission_enter(&hs->admission, config->settings, service, outlet->owner.usage, &hs->peer, &why) == 0) {
 		TAILQ_REMOVE(&outlet->waiting, accepted, entry);
 		outlet->waiting_count--;
 		TAILQ_INSERT_TAIL(&outlet->running, accepted, entry);
 		outlet->running_count++;
-		hs->service = outlet->service;
+		hs->service = service;
 		hs->config = config_get(config);
-		hs->timeout_ms = outlet->service->timeout_ms;
+		hs->timeout_ms = service->timeout_ms;
 		handshake_begin(hs);
 		return true;
 	}
@@ -151,14 +141,12 @@ void outlet_take(struct outlet *outlet, int fd)
 	outlet->waiting_count++;
 }
 
-static void admit_waiting(struct outlet *outlet)
+static void admit_waiting(struct outlet *outlet, const struct service *service)
 {
 	struct accepted *accepted;
 
-	while (!outlet->gone && (accepted = TAILQ_FIRST(&outlet->waiting)) && outlet_may_serve(outlet)) {
-		if (!admit(accepted))
-			return;
-	}
+	while ((accepted = TAILQ_FIRST(&outlet->waiting)) && admit(accepted, service))
+		;
 }
 
 /* ---- out ---- */
@@ -306,7 +294,7 @@ static void accept_more(struct outlet *outlet)
 	struct listening *listening;
 
 	/* Who waits to be admitted shows that a limit is reached. */
-	if (outlet->paused || outlet->draining || outlet->waiting_count > 0 || !outlet_may_serve(outlet))
+	if (outlet->paused || outlet->draining || outlet->waiting_count > 0)
 		return;
 	TAILQ_FOREACH(listening, &outlet->listening, entry)
 		taken += listening->accepts;
@@ -423,25 +411,30 @@ static void publish(struct outlet *outlet)
 	figures->paused = outlet->paused;
 }
 
+static void serve(struct outlet *outlet, const struct service *service)
+{
+	admit_waiting(outlet, service);
+	deliver(outlet);
+	pause_or_resume(outlet);
+	accept_more(outlet);
+	forget_receivers(outlet);
+	watch_receivers(outlet);
+	if (outlet->gate)
+		gate_arm(outlet->gate);
+}
+
 bool outlet_turn(struct outlet *outlet)
 {
+	const struct service *service = outlet_service(outlet);
+
+	if (!service)
+		outlet_end(outlet, "its service is no longer there, or no longer for its user");
+	if (!outlet->gone)
+		serve(outlet, service);
 	if (outlet->keep_due)
 		kept_update(outlet);
-	admit_waiting(outlet);
-	deliver(outlet);
-	if (!outlet->gone) {
-		pause_or_resume(outlet);
-		accept_more(outlet);
-	}
 	publish(outlet);
-	if (!outlet->gone) {
-		forget_receivers(outlet);
-		watch_receivers(outlet);
-		if (outlet->gate)
-			gate_arm(outlet->gate);
-		return true;
-	}
-	if (!nothing_in_ring(outlet) || outlet->keep_due)
+	if (!outlet->gone || !nothing_in_ring(outlet) || outlet->keep_due)
 		return true;
 	free_outlet(outlet);
 	return false;

@@ -35,8 +35,6 @@ struct outlet {
 	TAILQ_ENTRY(outlet) entry;
 	struct owner owner; /* who may have the service, and for whom handshakes count */
 	char service_name[64];
-	const struct service *service; /* of checked_config, as long as that is the worker's */
-	const struct config *checked_config;
 	uint64_t cookie, id; /* the latter: what the service manager calls it; 0: it does not know it */
 	unsigned int want, backlog;
 	bool touched;	     /* something came: the door gives it a turn */
@@ -56,6 +54,7 @@ struct outlet {
 /* What the door keeps on each worker. */
 struct outlets {
 	struct worker *worker;
+	uint64_t config_number; /* the worker's, of the configuration that all of them have gone over to */
 	bool draining;
 	TAILQ_HEAD(, outlet) all;
 	struct accepted_list pool;
@@ -86,8 +85,8 @@ void outlet_end(struct outlet *outlet, const char *why);
 
 /* ---- for its parts ---- */
 
-/* Whether the service is there still, and its owner may have it; else the outlet ends. */
-bool outlet_may_serve(struct outlet *outlet);
+/* Its service as of now; NULL: it is no longer there, or no longer for its owner. */
+const struct service *outlet_service(const struct outlet *outlet);
 
 /* Takes over a connection. */
 void outlet_take(struct outlet *outlet, int fd);
