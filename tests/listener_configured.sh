@@ -90,6 +90,48 @@ both_have_work() {
 check "two backends share the work" both_have_work
 end $second
 
+# Backends that leave sockets behind, sent to the agent and never received, whose closing takes a minute.
+cat >"$dir/leave_behind.py" <<'END'
+import socket, struct, sys, time
+listener = socket.create_server(("127.0.0.1", 0))
+peers = []
+for _ in range(140):
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.connect(listener.getsockname())
+    peers.append(peer)
+    lingering, _ = listener.accept()
+    lingering.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    lingering.setblocking(False)
+    try:
+        while True:
+            lingering.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as backend:
+        backend.connect(sys.argv[1])
+        socket.send_fds(backend, [b"x"], [lingering.fileno()])
+    lingering.close()  # not the last: that is on its way
+print("left behind", flush=True)
+time.sleep(60)
+END
+setpriv --reuid 65534 --clear-groups python3 "$dir/leave_behind.py" "$dir/ready" >"$dir/leaver" 2>&1 </dev/null &
+leaver=$!
+jobs="$jobs $leaver"
+check "backends leave behind what is slow to close" wait_for 20 grep -q 'left behind' "$dir/leaver"
+sleep 0.3
+says "the agent does not feel it" 'Verification: OK' -- ask '' -brief
+says "their user is turned away" 'turned away by the agent: busy: .*whose closing hangs' -- \
+	timeout 5 setpriv --reuid 65534 --clear-groups ktls-inetd --ready "$dir/ready" true
+kill $leaver
+sleep 0.3
+in_background "$dir/second" setpriv --reuid 65534 --clear-groups ktls-inetd --ready "$dir/ready" true
+second=$!
+check "and let in again when they are closed" wait_for 2 receivers_are 2
+end $second
+check "and has left" wait_for 2 receivers_are 1
+
 # A restart of the agent: the backend comes back by itself.
 stop_agent
 start_agent <<END

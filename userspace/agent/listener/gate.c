@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../caller.h"
 #include "../disposal.h"
@@ -46,7 +45,7 @@ void gate_stop(struct gate *gate)
 void gate_close(struct gate *gate)
 {
 	gate_stop(gate);
-	ring_close(&gate->outlet->home->ring, gate->fd, true, 0);
+	dispose(gate->outlet->home, gate->outlet->owner.usage, gate->fd, false); /* with who waits to be let in */
 }
 
 /* 0 or a positive errno with *why. */
@@ -58,8 +57,11 @@ static int admit(struct gate *gate, int fd, struct owner *who, const char **why)
 	*why = "busy: no memory";
 	if (!owner_of(who, fd))
 		return EBUSY;
+	*why = disposal_refuses(outlet->home, who->usage);
+	if (*why)
+		return EBUSY;
 	*why = "the agent is about to stop, or has no such service any more";
-	if (outlet->draining || !service)
+	if (outlet->gone || outlet->draining || !service)
 		return ESHUTDOWN;
 	*why = "the user may not use the service (allow_users, allow_groups, allow_everyone)";
 	if (!service_allows(service, who->user, who->group, who->groups, who->group_count))
@@ -93,10 +95,8 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 	(void)operation;
 	gate->accepting = flags & IORING_CQE_F_MORE;
 	gate->outlet->touched = true;
-	if (result >= 0 && !gate->outlet->gone)
+	if (result >= 0)
 		let_in(gate, result);
-	else if (result >= 0)
-		close(result);
 	else if (result != -ECANCELED)
 		log_limited(LOG_ERR, "accept on the ready socket of service %s: %s", gate->outlet->service_name,
 			    strerror(-result));
