@@ -611,6 +611,34 @@ static void test_no_descriptor(void)
 	let_go(&place, receiver);
 }
 
+/* While nothing is accepted, nobody notices that the owner makes a connection of it whose closing takes a minute. */
+static void test_listener_connects(void)
+{
+	static const char full[65536];
+	const struct linger minute = {.l_onoff = 1, .l_linger = 60};
+	struct place place = open_place(AF_INET, 0), other = open_place(AF_INET, 0), sink = open_place(AF_INET, 0);
+	int receiver = hand_over(&place, "web", 1, 0), busy = hand_over(&other, "web", 0, 0);
+	struct client client;
+	int64_t before;
+
+	start_client(&client, &place);
+	must(readable(receiver, PATIENCE_MS));
+	usleep(200000);
+	must(shutdown(place.listener, SHUT_RDWR) == 0);
+	must(connect(place.listener, (struct sockaddr *)&sink.address, sink.length) == 0);
+	while (send(place.listener, full, sizeof(full), MSG_DONTWAIT) > 0)
+		;
+	must(setsockopt(place.listener, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute)) == 0);
+	let_go(&place, receiver);
+	usleep(100000);
+	before = now_ms();
+	check(serves(&other, busy) && now_ms() - before < 2000,
+	      "a listener that became a connection and lingers is let go, and others don't feel it");
+	end_client(&client);
+	close(sink.listener);
+	let_go(&other, busy);
+}
+
 /* ---- bad clients ---- */
 
 static void test_bad_clients(void)
@@ -756,6 +784,7 @@ int main(int argc, char **argv)
 	test_undelivered();
 	test_owner_stops_listening();
 	test_no_descriptor();
+	test_listener_connects();
 	test_bad_clients();
 	test_limits();
 	for (int tries = 0; tries < 150 && (after = agent_descriptors()) > before; tries++)

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "../disposal.h"
 #include "../intake.h"
 #include "../log.h"
 #include "outlet.h"
@@ -63,7 +64,8 @@ void listening_close(struct listening *listening)
 	if (listening->fd < 0)
 		return;
 	listening_stop(listening);
-	ring_close(&listening->outlet->home->ring, listening->fd, true, 0); /* a socket that listens never lingers */
+	/* It may not listen any more: its owner can make a connection of it, and that may linger. */
+	dispose(listening->outlet->home, listening->outlet->owner.usage, listening->fd, false);
 	listening->fd = -1;
 }
 
