@@ -41,6 +41,10 @@ ask() {
 		-verify_return_error -quiet -no_ign_eof "$@" 2>/dev/null
 }
 
+shake_hands() {
+	timeout 5 openssl s_client -connect "127.0.0.1:$port" -CAfile "$dir/pki/ca.pem" -brief </dev/null
+}
+
 start_agent <<END
 $(config)
 END
@@ -121,7 +125,7 @@ leaver=$!
 jobs="$jobs $leaver"
 check "backends leave behind what is slow to close" wait_for 20 grep -q 'left behind' "$dir/leaver"
 sleep 0.3
-says "the agent does not feel it" 'Verification: OK' -- ask '' -brief
+says "the agent does not feel it" 'Verification: OK' -- shake_hands
 says "their user is turned away" 'turned away by the agent: busy: .*whose closing hangs' -- \
 	timeout 5 setpriv --reuid 65534 --clear-groups ktls-inetd --ready "$dir/ready" true
 kill $leaver
@@ -129,8 +133,19 @@ sleep 0.3
 in_background "$dir/second" setpriv --reuid 65534 --clear-groups ktls-inetd --ready "$dir/ready" true
 second=$!
 check "and let in again when they are closed" wait_for 2 receivers_are 2
-end $second
-check "and has left" wait_for 2 receivers_are 1
+
+write_config <<END
+$(config | grep -v allow_users)
+END
+check "a reload takes their right away" ktlsctl reload
+check "their backend is let go" wait_for 2 receivers_are 1
+wait $second
+says "it is told" 'turned away by the agent: the user may not use' -- cat "$dir/second"
+says "the other one goes on" 'Verification: OK' -- shake_hands
+write_config <<END
+$(config)
+END
+ktlsctl reload >"$dir/reload"
 
 # A restart of the agent: the backend comes back by itself.
 stop_agent

@@ -78,6 +78,8 @@ static void flush_door(struct worker *worker)
 		next = TAILQ_NEXT(outlet, entry);
 		if (!outlet->touched && !reconfigured)
 			continue;
+		if (reconfigured && outlet->gate)
+			gate_recheck(outlet->gate);
 		outlet->touched = false;
 		outlet_turn(outlet);
 	}

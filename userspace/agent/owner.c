@@ -5,6 +5,12 @@
 
 #include "admission.h"
 #include "owner.h"
+#include "service.h"
+
+bool owner_may_use(const struct owner *owner, const struct service *service)
+{
+	return service_allows(service, owner->user, owner->group, owner->groups, owner->group_count);
+}
 
 bool owner_of(struct owner *owner, int fd)
 {

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct service;
 struct user;
 
 struct owner {
@@ -20,5 +21,7 @@ struct owner {
 
 /* False if there is no memory for the groups: the rest is there all the same. */
 bool owner_of(struct owner *owner, int fd);
+
+bool owner_may_use(const struct owner *owner, const struct service *service);
 
 #endif

@@ -9,6 +9,8 @@
 #include "../log.h"
 #include "outlet.h"
 
+#define MAY_NOT_USE "the user may not use the service (allow_users, allow_groups, allow_everyone)"
+
 static void accepted(struct completion *completion, unsigned int operation, int result, unsigned int flags);
 
 struct gate *gate_new(struct outlet *outlet, int fd)
@@ -63,8 +65,8 @@ static int admit(struct gate *gate, int fd, struct owner *who, const char **why)
 	*why = "the agent is about to stop, or has no such service any more";
 	if (outlet->gone || outlet->draining || !service)
 		return ESHUTDOWN;
-	*why = "the user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(service, who->user, who->group, who->groups, who->group_count))
+	*why = MAY_NOT_USE;
+	if (!owner_may_use(who, service))
 		return EACCES;
 	return admission_enter_listener(who->usage, outlet->home->config->settings, why);
 }
@@ -76,15 +78,28 @@ static void let_in(struct gate *gate, int fd)
 	const char *why;
 	int error = admit(gate, fd, &who, &why);
 
-	free(who.groups);
 	if (error) {
+		free(who.groups);
 		caller_turn_away(fd, error, why);
 		dispose(outlet->home, who.usage, fd, false);
 		return;
 	}
-	receiver_new(outlet, fd, who.usage)->counted = true;
+	receiver_new(outlet, fd, &who)->counted = true;
 	log_limited(LOG_INFO, "user %u, process %d, receives what is ready of service %s", who.user, who.pid,
 		    outlet->service_name);
+}
+
+void gate_recheck(struct gate *gate)
+{
+	const struct service *service = outlet_service(gate->outlet);
+	struct receiver *receiver;
+
+	TAILQ_FOREACH(receiver, &gate->outlet->receivers, entry) {
+		if (!service || receiver->lost || owner_may_use(&receiver->owner, service))
+			continue;
+		caller_turn_away(receiver->fd, EACCES, MAY_NOT_USE);
+		receiver_close(receiver);
+	}
 }
 
 /* It tries again in the outlet's next turn. */

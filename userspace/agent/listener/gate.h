@@ -15,6 +15,10 @@ struct gate {
 };
 
 struct gate *gate_new(struct outlet *outlet, int fd);
+
+/* Receivers that may not have the service any more are told, and let go. */
+void gate_recheck(struct gate *gate);
+
 void gate_arm(struct gate *gate);
 void gate_stop(struct gate *gate);
 void gate_close(struct gate *gate);

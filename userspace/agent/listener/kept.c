@@ -146,7 +146,7 @@ static struct outlet *pair_up(struct passed *one, struct passed *other)
 	if (!outlet)
 		return NULL;
 	listening_new(outlet, listener->fd);
-	receiver_new(outlet, end->fd, outlet->owner.usage);
+	receiver_new(outlet, end->fd, &(struct owner){.usage = outlet->owner.usage});
 	return outlet;
 }
 

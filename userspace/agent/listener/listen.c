@@ -138,7 +138,7 @@ static void begin(struct caller *caller, const struct listen *listen, const stru
 	outlet->want = listen->want;
 	outlet->backlog = listen->backlog;
 	listening_new(outlet, descriptors[0]);
-	receiver_new(outlet, descriptors[1], owner.usage);
+	receiver_new(outlet, descriptors[1], &(struct owner){.usage = owner.usage});
 	log_limited(LOG_INFO, "a listener for service %s of user %u, process %d", outlet->service_name, owner.user,
 		    owner.pid);
 	outlet->counted = true;

@@ -87,12 +87,9 @@ static void drop(struct accepted *accepted, bool encrypted)
 
 const struct service *outlet_service(const struct outlet *outlet)
 {
-	const struct owner *owner = &outlet->owner;
 	const struct service *service = config_service(outlet->home->config, outlet->service_name);
-	bool good = service && service->role == KTLSD_SERVER &&
-		    service_allows(service, owner->user, owner->group, owner->groups, owner->group_count);
 
-	return good ? service : NULL;
+	return service && service->role == KTLSD_SERVER && owner_may_use(&outlet->owner, service) ? service : NULL;
 }
 
 /* True: it is under way, or was dropped. False: a limit is reached that others' ends will move. */

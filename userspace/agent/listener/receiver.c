@@ -236,7 +236,7 @@ static void make_room(int fd, unsigned int backlog)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
 }
 
-struct receiver *receiver_new(struct outlet *outlet, int fd, struct user *user)
+struct receiver *receiver_new(struct outlet *outlet, int fd, const struct owner *owner)
 {
 	unsigned int most = 2 * outlet->backlog + OUTLET_RUNNING_MAX;
 	struct receiver *receiver = intake_zeroed(sizeof(*receiver) + most * sizeof(receiver->costs[0]));
@@ -246,7 +246,7 @@ struct receiver *receiver_new(struct outlet *outlet, int fd, struct user *user)
 	receiver->completion.complete = complete;
 	receiver->outlet = outlet;
 	receiver->fd = fd;
-	receiver->user = user;
+	receiver->owner = *owner;
 	receiver->most = most;
 	while (receiver->bytes + COUNT_SLACK < bytes && receiver->count < most) /* an earlier agent's */
 		note_queued(receiver, cost_of(TYPICAL_LENGTH));
@@ -266,13 +266,14 @@ void receiver_close(struct receiver *receiver)
 	receiver->lost = true;
 	if (!receiver_idle(receiver))
 		ring_cancel(&receiver->outlet->home->ring, receiver->fd);
-	dispose(receiver->outlet->home, receiver->user, registry_take_descriptor(&receiver->fd), false);
+	dispose(receiver->outlet->home, receiver->owner.usage, registry_take_descriptor(&receiver->fd), false);
 }
 
 void receiver_free(struct receiver *receiver)
 {
 	registry_remove_receiver(receiver);
 	if (receiver->counted)
-		admission_leave_listener(receiver->user);
+		admission_leave_listener(receiver->owner.usage);
+	free(receiver->owner.groups);
 	free(receiver);
 }

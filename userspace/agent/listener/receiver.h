@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "../owner.h"
 #include "../ring.h"
 
 struct outlet;
-struct user;
 
 /*
  * What is sent: a datagram and its descriptors, all of which stay in place until it went out or came back. The first descriptor, the
@@ -40,7 +40,7 @@ struct receiver {
 	struct outlet *outlet;
 	TAILQ_ENTRY(receiver) entry;
 	int fd;
-	struct user *user;
+	struct owner owner;
 	bool counted;	      /* as a listener, by admission */
 	bool watched;	      /* for its end */
 	bool awaited;	      /* for room */
@@ -53,8 +53,8 @@ struct receiver {
 	uint32_t costs[]; /* a ring of `most`; the oldest is `first` */
 };
 
-/* user: whose descriptors may come back with it. */
-struct receiver *receiver_new(struct outlet *outlet, int fd, struct user *user);
+/* owner: whose descriptors may come back with it. Its groups are taken over. */
+struct receiver *receiver_new(struct outlet *outlet, int fd, const struct owner *owner);
 void receiver_free(struct receiver *receiver); /* its descriptor is closed */
 
 /* How much memory takes what waits at the other end of a socket. */
