@@ -8,6 +8,7 @@
  *	--processes N		so many receive
  *	--backlog N
  *	--stall			receives nothing; a line on standard input begins it
+ *	--again			when the agent is gone, hands the listener to the next one
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,7 +21,7 @@
 #include "ktlsd.h"
 #include "unit.h"
 
-static int six, stall;
+static int six, stall, again;
 static unsigned int count = -1, processes = 1, backlog;
 static const char *service;
 
@@ -28,8 +29,9 @@ static int listen_somewhere(void)
 {
 	struct sockaddr_in6 address = {.sin6_family = six ? AF_INET6 : AF_INET};
 	socklen_t length = six ? sizeof(address) : sizeof(struct sockaddr_in);
-	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
 
+	must(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
 	if (six)
 		address.sin6_addr = in6addr_loopback;
 	else
@@ -56,19 +58,45 @@ static void serve(struct ktlsd_ready *ready)
 	close(result->fd);
 }
 
-static int receive(int receiver)
+static int hand_over(int listener)
+{
+	char why[256];
+	int receiver = ktlsd_listen(listener, service, backlog, KTLSD_WANT_TOKEN | KTLSD_WANT_CHAIN, why, sizeof(why));
+
+	if (receiver < 0)
+		printf("refused: %s: %s\n", strerrorname_np(-receiver), why);
+	else
+		printf("handed\n");
+	fflush(stdout);
+	return receiver;
+}
+
+/* To the next agent, once it is there. */
+static int hand_over_again(int listener, int receiver)
+{
+	close(receiver);
+	while ((receiver = hand_over(listener)) < 0)
+		usleep(200000);
+	return receiver;
+}
+
+static int receive(int listener, int receiver)
 {
 	static struct ktlsd_ready ready;
 	int fd;
 
-	for (; count > 0; count--) {
+	while (count > 0) {
 		fd = ktlsd_accept(receiver, &ready, 0);
 		if (fd < 0) {
 			printf("end: %s\n", strerrorname_np(-fd));
-			return 1;
+			if (!again || fd != -ENOTCONN)
+				return 1;
+			receiver = hand_over_again(listener, receiver);
+			continue;
 		}
 		serve(&ready);
 		ktlsd_ready_clear(&ready);
+		count--;
 	}
 	return 0;
 }
@@ -77,12 +105,13 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"six", no_argument, &six, 1},
 						{"stall", no_argument, &stall, 1},
+						{"again", no_argument, &again, 1},
 						{"count", required_argument, NULL, 'c'},
 						{"processes", required_argument, NULL, 'p'},
 						{"backlog", required_argument, NULL, 'b'},
 						{0}};
 	int option, listener, receiver;
-	char why[256], line[16];
+	char line[16];
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'c')
@@ -97,16 +126,12 @@ int main(int argc, char **argv)
 	must(optind + 1 == argc);
 	service = argv[optind];
 	listener = listen_somewhere();
-	receiver = ktlsd_listen(listener, service, backlog, KTLSD_WANT_TOKEN | KTLSD_WANT_CHAIN, why, sizeof(why));
-	if (receiver < 0) {
-		printf("refused: %s: %s\n", strerrorname_np(-receiver), why);
+	receiver = hand_over(listener);
+	if (receiver < 0)
 		return 1;
-	}
-	printf("handed\n");
-	fflush(stdout);
 	if (stall)
 		must(fgets(line, sizeof(line), stdin));
 	while (processes > 1 && fork() > 0)
 		processes--;
-	return receive(receiver);
+	return receive(listener, receiver);
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""manager.py FOLDER COMMAND...: a service manager as far as an agent is concerned, for tests: keeps the descriptors that the
-agent asks it to keep, and starts the command anew, with them, whenever it has ended. It writes the agent's process into
-FOLDER/pid, and into FOLDER/kept how many descriptors it keeps, and ends, with the agent, on SIGTERM. FOLDER/pause: it waits
-with the next start until the file is gone."""
+"""manager.py FOLDER [--socket NAME=PORT]... COMMAND...: a service manager as far as an agent is concerned, for tests: keeps the
+descriptors that the agent asks it to keep, and starts the command anew, with them, whenever it has ended. It writes the agent's
+process into FOLDER/pid, and into FOLDER/kept how many descriptors it keeps, and ends, with the agent, on SIGTERM. FOLDER/pause: it
+waits with the next start until the file is gone. --socket: as a socket unit, it listens on 127.0.0.1, and passes that, too."""
 import array
 import os
 import pathlib
@@ -14,7 +14,12 @@ import sys
 import time
 
 folder, command = pathlib.Path(sys.argv[1]), sys.argv[2:]
-kept = []  # (name, descriptor)
+sockets = []  # (name, descriptor)
+kept = []  # likewise
+while command[0] == "--socket":
+    name, port = command[1].split("=")
+    sockets.append((name, socket.create_server(("127.0.0.1", int(port)), backlog=1024).detach()))
+    command = command[2:]
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 notify.bind(str(folder / "notify"))
 os.environ["NOTIFY_SOCKET"] = str(folder / "notify")
@@ -44,16 +49,16 @@ def take():
 
 
 def start():
-    """With what is kept from 3 on, as sd_listen_fds(3) has it."""
-    count = len(kept)
-    high = [os.dup2(fd, 200 + i, inheritable=False) for i, (_, fd) in enumerate(kept)]
+    """With all descriptors from 3 on, as sd_listen_fds(3) has it."""
+    passed = sockets + kept
+    high = [os.dup2(fd, 200 + i, inheritable=False) for i, (_, fd) in enumerate(passed)]
     child = os.fork()
     if child == 0:
         for i, fd in enumerate(high):
             os.dup2(fd, 3 + i)
         os.environ["LISTEN_PID"] = str(os.getpid())
-        os.environ["LISTEN_FDS"] = str(count)
-        os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in kept)
+        os.environ["LISTEN_FDS"] = str(len(passed))
+        os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in passed)
         os.execvp(command[0], command)
     for fd in high:
         os.close(fd)

@@ -1,59 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # nginx as Debian has it, listening in clear, under ktls-run: one and several workers, reuseport, sendfile, keep-alive, large
-# bodies in both directions, reload and binary upgrade under load, and what is left when it ends.
+# bodies in both directions, and what is left when it ends.
 # shellcheck disable=SC2317 # functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=run_lib.sh
 . "$(dirname "$0")/run_lib.sh"
+# shellcheck source=nginx_lib.sh
+. "$(dirname "$0")/nginx_lib.sh"
 
 make_pki
 start_agent <<END
 $(server_service default)
 END
-
-# start_nginx WORKERS LISTEN-OPTIONS [SENDFILE [DAEMON]]
-start_nginx() {
-	cat >"$dir/nginx.conf" <<-END
-		worker_processes $1;
-		pid $dir/nginx.pid;
-		error_log $dir/nginx.error info;
-		events {
-			worker_connections 100;
-		}
-		http {
-			access_log off;
-			root $dir/www;
-			sendfile ${3:-on};
-			tcp_nopush on;
-			client_body_temp_path $dir/body;
-			client_max_body_size 10m;
-			dav_methods PUT;
-			server {
-				listen 127.0.0.1:$port $2;
-			}
-		}
-	END
-	chmod 777 "$dir/www"
-	run "$dir/nginx.log" /usr/sbin/nginx -e "$dir/nginx.error" -c "$dir/nginx.conf" -g "daemon ${4:-off}; user root;"
-	nginx=$!
-	wait_for 10 listens_on "$port" || bail_out "nginx does not listen: $(cat "$dir/nginx.log" "$dir/nginx.error")"
-	sleep 0.2
-}
-
-port_is_free() {
-	! listens_on "$port"
-}
-
-stop_nginx() {
-	kill -QUIT "$nginx" && wait "$nginx"
-}
-
-# Nothing in the error log that a server does not say over plain TCP.
-no_complaints() {
-	! grep -E '\[(alert|crit|emerg|error|warn)\]' "$dir/nginx.error"
-}
 
 many_requests() {
 	https -o /dev/null -o /dev/null -o /dev/null -w '%{num_connects}\n' "$(url small)" "$(url large)" "$(url small)" |
@@ -90,46 +50,7 @@ check "without sendfile: 3 MB" fetch large
 check "TLS 1.2: 3 MB" fetch large --tls-max 1.2
 check "TLS 1.2: 3 MB are stored" store stored12 "$dir/www/large"
 
-# ---- under load ----
-
-reload() {
-	kill -HUP "$nginx"
-	wait_for 5 grep -q 'exited with code 0' "$dir/nginx.error"
-}
-
-load 3 small large
-sleep 0.3
-for round in 1 2 3; do
-	check "reload $round under load" reload
-	: >"$dir/nginx.error"
-	sleep 0.4
-done
-check "nobody noticed" load_held 4
-
-# The new program has an environment that nginx made, and descriptors by their numbers.
-upgrade() {
-	old=$(cat "$dir/nginx.pid")
-	kill -USR2 "$old"
-	wait_for 10 test -e "$dir/nginx.pid.oldbin" || return
-	wait_for 10 test -s "$dir/nginx.pid" || return
-	new=$(cat "$dir/nginx.pid")
-	[ "$new" != "$old" ] || return
-	sleep 0.3
-	kill -QUIT "$old"
-	wait_for 10 test ! -e "/proc/$old"
-}
-
 stop_nginx
-start_nginx 2 '' on on
-load 3 small large
-sleep 0.3
-check "binary upgrade under load" upgrade
-jobs="$jobs $(cat "$dir/nginx.pid")"
-check "nobody noticed" load_held 4
-check "after it: 3 MB" fetch large
-kill -QUIT "$(cat "$dir/nginx.pid")"
-check "the new one ends, and the port is free" wait_for 5 port_is_free
-check "nothing to complain of" no_complaints
 
 # ---- the agent goes and comes ----
 

@@ -89,11 +89,33 @@ says "after a reload" '^1$' -- sql 'SELECT 1'
 timeout 30 psql -At -c 'SELECT pg_sleep(3), 42' >"$dir/slow.log" 2>&1 &
 slow=$!
 wait_for 10 sleeps 3
+# Who inserts rows, and comes again until he gets through.
+sql 'CREATE TABLE visits (n int)' >/dev/null
+visiting() {
+	while [ ! -e "$dir/stop" ]; do
+		sql 'INSERT INTO visits VALUES (1)'
+	done
+}
+for i in 1 2; do
+	visiting >"$dir/visits.$i" 2>&1 &
+	jobs="$jobs $!" visitors="${visitors:-} $!"
+done
+visits() {
+	cat "$dir"/visits.* | grep -c 'INSERT 0 1'
+}
+wait_for 10 eval '[ "$(visits)" -ge 4 ]'
 kill -TERM $postgres # smart: who is connected may finish
 check "a graceful restart waits for who is connected" wait $slow
 check "and its query has its answer" grep -q '42' "$dir/slow.log"
 wait $postgres
+before=$(visits)
 start_postgres
+wait_for 20 eval '[ "$(visits)" -ge $((before + 4)) ]'
+touch "$dir/stop"
+# shellcheck disable=SC2086 # a list
+wait $visitors
+check "who came meanwhile gets through afterwards" [ "$(visits)" -gt "$before" ]
+check "every row that was acknowledged is there" [ "$(sql 'SELECT count(*) FROM visits')" -ge "$(visits)" ]
 says "after it everything is there" '^50000$' -- sql 'SELECT count(*) FROM numbers'
 check "nothing to complain of" eval '! grep -E "could not|Connection reset|PANIC|unexpected" "$dir/postgres.log"'
 kill -INT $postgres

@@ -55,28 +55,49 @@ wait_for 10 grep -q 'terminated with success' "$dir/redis.log"
 says "after its end the subscriber is there" '^1' -- cli publish news again
 check "and gets more" wait_for 5 grep -q again "$dir/subscriber.log"
 end $subscriber
+
+# Published by a pipeline over another connection, heard by three.
+many_messages() {
+	subscribers=''
+	for i in 1 2 3; do
+		in_background "$dir/subscriber.$i" cli subscribe many
+		subscribers="$subscribers $!"
+	done
+	wait_for 5 eval '[ "$(cli pubsub numsub many | tail -n 1)" = 3 ]'
+	for i in $(seq 1000); do printf 'PUBLISH many message:%d\r\n' "$i"; done | cli --pipe
+	seq 1000 >"$dir/sent"
+	for i in 1 2 3; do
+		wait_for 5 grep -q '^message:1000$' "$dir/subscriber.$i"
+		sed -n 's/^message:\([0-9]\)/\1/p' "$dir/subscriber.$i" | cmp - "$dir/sent" || return
+	done
+}
+check "1000 messages, published by a pipeline, reach three subscribers in order" many_messages
+for i in $subscribers; do end "$i"; done
 says "redis-benchmark, 20 connections, pipelined" 'requests per second' -- timeout 60 redis-benchmark --tls --cacert "$dir/pki/ca.pem" \
 	-h 127.0.0.1 -p "$port" -c 20 -n 2000 -P 8 -q -t set,get
 
-# A client that comes again until it gets through, as clients of Redis do.
+# Clients that come again until they get through, as clients of Redis do.
 counting() {
 	while [ ! -e "$dir/stop" ]; do
 		cli incr counter
 	done
 }
 
-counting >"$dir/counting" 2>&1 &
+counting >>"$dir/counting" 2>&1 &
 counter=$!
-jobs="$jobs $counter"
-wait_for 10 grep -q '^3' "$dir/counting"
+counting >>"$dir/counting" 2>&1 &
+jobs="$jobs $counter $!"
+second=$!
+wait_for 10 grep -q '^6' "$dir/counting"
 cli shutdown save
 wait $redis
 before=$(grep -c '^[0-9]' "$dir/counting")
 start_redis
 wait_for 10 eval '[ "$(grep -c "^[0-9]" "$dir/counting")" -gt $((before + 2)) ]'
 touch "$dir/stop"
-wait $counter
-check "a restart under load: every answer counted" [ "$(tail -n 1 "$dir/counting")" -ge "$(grep -c '^[0-9]' "$dir/counting")" ]
+wait $counter $second
+check "a restart under load: every answer counted" [ "$(cli get counter)" -ge "$(grep -c '^[0-9]' "$dir/counting")" ]
+check "and none came twice" [ -z "$(grep '^[0-9]' "$dir/counting" | sort | uniq -d)" ]
 check "and it went on" [ "$(grep -c '^[0-9]' "$dir/counting")" -gt "$before" ]
 says "and what was stored is there" '^value' -- cli get key
 cli shutdown nosave

@@ -18,7 +18,7 @@
 #include "relay.h"
 
 #define LISTEN_QUEUE 1024
-#define RETRY_MS 500
+#define RETRY_MS 200
 
 static const char usage_text[] =
 	"Usage: ktls-inetd [OPTION...] --ready PATH [--] COMMAND [ARGUMENT...]\n"
@@ -48,7 +48,7 @@ static struct {
 static int listener = -1; /* ours, while the agent accepts on it */
 static unsigned int running;
 static struct ktlsd_ready ready;
-static sigset_t signals, signals_before;
+static sigset_t signals_before;
 
 /* ---- where connections come from ---- */
 
@@ -95,19 +95,17 @@ static int attach(char *why, size_t why_size)
 	return ktlsd_listen(listener, options.service, 0, KTLSD_WANT_TOKEN, why, why_size);
 }
 
-/* An agent that went away comes back: it says so once, and tries again. */
+/* An agent that went away comes back: it says so once, and tries again. A receiver, or -1. */
 static int attach_again(void)
 {
+	static bool said;
 	char why[256];
 	int receiver = attach(why, sizeof(why));
 
-	if (receiver < 0)
+	if (receiver < 0 && !said)
 		warnx("%s; trying again", why);
-	while (receiver < 0) {
-		poll(NULL, 0, RETRY_MS);
-		receiver = attach(why, sizeof(why));
-	}
-	return receiver;
+	said = receiver < 0;
+	return receiver < 0 ? -1 : receiver;
 }
 
 /* ---- a connection ---- */
@@ -178,7 +176,6 @@ static void run_command(int input_and_output)
 	dup2(input_and_output, STDIN_FILENO);
 	dup2(input_and_output, STDOUT_FILENO);
 	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &signals_before, NULL);
 	execvp(options.command[0], options.command);
 	warn("%s", options.command[0]);
 	_exit(127);
@@ -208,6 +205,15 @@ static void relay_to_command(int connection)
 	_exit(error ? 1 : 0);
 }
 
+/* Wherever it waits, also for an agent that is stopped. What the caller has it ignore stays ignored. */
+static void end_by_signals(void (*how)(int))
+{
+	if (signal(SIGTERM, how) == SIG_IGN)
+		signal(SIGTERM, SIG_IGN);
+	if (signal(SIGINT, how) == SIG_IGN)
+		signal(SIGINT, SIG_IGN);
+}
+
 static void serve(int receiver, int signal_fd, int connection)
 {
 	pid_t child = fork();
@@ -222,6 +228,8 @@ static void serve(int receiver, int signal_fd, int connection)
 	if (listener >= 0)
 		close(listener);
 	signal(SIGPIPE, SIG_IGN);
+	end_by_signals(SIG_DFL);
+	sigprocmask(SIG_SETMASK, &signals_before, NULL);
 	describe(connection);
 	if (options.direct)
 		run_command(connection);
@@ -230,33 +238,37 @@ static void serve(int receiver, int signal_fd, int connection)
 
 /* ---- all of them ---- */
 
+/* Commands that run go on. */
+static void end(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
 static void reap(int signal_fd)
 {
 	struct signalfd_siginfo info;
 
 	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (info.ssi_signo != SIGCHLD)
-		exit(0); /* commands that run go on */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		running--;
 }
 
+/* The receiver, or -1: the agent is gone. */
 static int receive_one(int receiver, int signal_fd)
 {
 	int connection;
 
 	ready.result.error = 0;
 	connection = ktlsd_accept(receiver, &ready, MSG_DONTWAIT);
-
 	if (connection >= 0) {
 		serve(receiver, signal_fd, connection);
 		close(connection);
 		ktlsd_ready_clear(&ready);
 	} else if (connection == -ENOTCONN) {
 		close(receiver);
-		poll(NULL, 0, RETRY_MS / 5);
-		return attach_again();
+		return -1;
 	} else if (ready.result.error == -connection) {
 		errx(1, "turned away by the agent: %s", ready.result.error_text);
 	} else if (connection != -EAGAIN && connection != -EINTR) {
@@ -265,25 +277,31 @@ static int receive_one(int receiver, int signal_fd)
 	return receiver;
 }
 
+static int open_signals(void)
+{
+	sigset_t children;
+
+	sigemptyset(&children);
+	sigaddset(&children, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &children, &signals_before);
+	return signalfd(-1, &children, SFD_CLOEXEC);
+}
+
 static void serve_all(int receiver)
 {
-	int signal_fd;
+	int signal_fd = open_signals();
 
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGCHLD);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &signals, &signals_before);
-	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	for (;;) {
 		struct pollfd both[] = {{.fd = signal_fd, .events = POLLIN},
 					{.fd = running < options.max ? receiver : -1, .events = POLLIN}};
 
-		if (poll(both, 2, -1) < 0 && errno != EINTR)
+		if (poll(both, 2, receiver < 0 ? RETRY_MS : -1) < 0 && errno != EINTR)
 			err(1, "poll");
 		if (both[0].revents)
 			reap(signal_fd);
-		if (both[1].revents)
+		if (receiver < 0)
+			receiver = attach_again();
+		else if (both[1].revents)
 			receiver = receive_one(receiver, signal_fd);
 	}
 }
@@ -346,6 +364,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (options.listen)
 		listener = listen_on(options.listen);
+	end_by_signals(end);
 	receiver = attach(why, sizeof(why));
 	if (receiver < 0)
 		errx(1, "%s", why);
