@@ -83,6 +83,90 @@ for way in execve fexecve execveat posix_spawn posix_spawnp system popen fork; d
 	check "$way, the environment is empty" serves_tls
 done
 
+# ---- listeners that listen already ----
+
+# given.py LISTEN_FDS PROGRAM...: with a listener as descriptor 3, announced as a service manager does it, or not.
+cat >"$dir/given.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1], flush=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+if sys.argv[1] == "yes":
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+END
+# accept.py WAY: answers one client of descriptor 3.
+cat >"$dir/accept.py" <<'END'
+import select, socket, sys
+listener = socket.socket(fileno=3)
+if sys.argv[1] == "poll":
+    listener.setblocking(False)
+while True:
+    try:
+        if sys.argv[1] == "poll":
+            select.select([listener], [], [])
+        connection, address = listener.accept()
+        break
+    except BlockingIOError:
+        pass
+connection.setblocking(True)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+
+# given ANNOUNCED OPTION... -- COMMAND...: ktls-run with that listener
+given() {
+	given_announced=$1
+	shift
+	in_background "$dir/given.log" python3 "$dir/given.py" "$given_announced" ktls-run --verbose "$@"
+	server=$!
+	wait_for 10 grep -q '^port' "$dir/given.log" || bail_out "$(cat "$dir/given.log")"
+	port=$(sed -n 's/^port //p' "$dir/given.log")
+}
+
+# The client of what is in clear: nothing comes, or what it sent.
+clear_client() {
+	python3 -c 'import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+connection.sendall(b"hello\n")
+try:
+    print(connection.recv(100))
+except OSError as error:
+    print(error)' "$port"
+}
+
+ends() {
+	wait_for 10 eval '! kill -0 $server'
+	wait "$server"
+	[ $? = "$1" ]
+}
+
+for way in block poll; do
+	for announced in yes no; do
+		given $announced -- python3 "$dir/accept.py" $way
+		check "a listener that is given, announced: $announced, $way" script 'say:hello\n' flush 'hear:hello\n' hear_end
+		ends 0
+	done
+done
+given no -- sh -c "python3 '$dir/accept.py' block; :"
+check "through a shell" script 'say:hello\n' flush 'hear:hello\n' hear_end
+given no --port 1 -- python3 "$dir/accept.py" poll
+says "another port was chosen: it is in clear" "b'hello" -- clear_client
+
+stop_agent
+given yes -- python3 "$dir/accept.py" block
+check "a service manager passes a listener, no agent: the server ends" ends 1
+check "and says why" grep -q 'would serve it in clear' "$dir/given.log"
+given no -- python3 "$dir/accept.py" poll
+clear_client >"$dir/clear" 2>&1
+check "one that is given, no agent: nobody is served in clear" eval '! grep hello "$dir/clear"'
+check "and the server ends" ends 1
+check "and says why" grep -q 'would serve it in clear' "$dir/given.log"
+start_agent <<END
+$(services)
+END
+
 # Whose command uses it once more means the inner one.
 started "ktls-run in ktls-run" sh -c 'exec ktls-run --port 1 -- "$0" --count 1' "$plain"
 refused "ktls-run in ktls-run: the inner one counts" serves_tls

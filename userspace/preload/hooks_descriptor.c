@@ -32,8 +32,10 @@ HOOK(int, close, (int fd))
 	struct held *held = held_at(fd);
 	int result;
 
-	if (!held)
+	if (!held) {
+		table_forget(fd);
 		return real_close(fd);
+	}
 	result = close_ours(held, fd);
 	held_put(held);
 	return result;
@@ -67,8 +69,10 @@ static unsigned int free_up_to(unsigned int first, unsigned int last)
 	for (unsigned int fd = first; fd <= last && fd < TABLE_SIZE; fd++) {
 		struct held *held = held_at(fd);
 
-		if (!held)
+		if (!held) {
+			table_forget(fd);
 			continue;
+		}
 		held_put(held);
 		if (held->kind == HELD_HIDDEN)
 			return fd;
@@ -147,8 +151,10 @@ static int vacate(int fd, int to)
 	if (fd == to || real_fcntl(fd, F_GETFD, 0) < 0 || process_is_guest())
 		return 0;
 	held = held_at(to);
-	if (!held)
+	if (!held) {
+		table_forget(to);
 		return 0;
+	}
 	if (held->kind == HELD_HIDDEN)
 		err = listener_make_room(to);
 	else

@@ -54,7 +54,14 @@ static uint16_t port_of(int fd)
 
 	if (getsockname(fd, &here.address, &length) < 0)
 		return 0;
-	return ntohs(here.address.sa_family == AF_INET6 ? here.ipv6.sin6_port : here.ipv4.sin_port);
+	switch (here.address.sa_family) {
+	case AF_INET:
+		return ntohs(here.ipv4.sin_port);
+	case AF_INET6:
+		return ntohs(here.ipv6.sin6_port);
+	default:
+		return 0;
+	}
 }
 
 /* ---- handing over ---- */
@@ -137,9 +144,17 @@ static int begin(struct held *held, int fd)
 	return 0;
 }
 
-static bool is_for_us(int fd, struct port *port)
+enum choice {
+	LISTENS_NOT,
+	STAYS_CLEAR, /* it is not on a port that was chosen */
+	IS_FOR_US,
+};
+
+static enum choice choice_of(int fd, struct port *port)
 {
-	return is_tcp(fd) && option_of(fd, SO_ACCEPTCONN) == 1 && settings_of_port(port_of(fd), port);
+	if (option_of(fd, SO_ACCEPTCONN) != 1)
+		return LISTENS_NOT;
+	return is_tcp(fd) && settings_of_port(port_of(fd), port) ? IS_FOR_US : STAYS_CLEAR;
 }
 
 static int take_over(int fd, const struct port *port)
@@ -165,7 +180,7 @@ int listener_begin(int fd, int backlog)
 
 	if (listen(fd, backlog) < 0)
 		return -errno;
-	if (!is_for_us(fd, &port))
+	if (choice_of(fd, &port) != IS_FOR_US)
 		return 0;
 	err = take_over(fd, &port);
 	if (err < 0)
@@ -173,11 +188,58 @@ int listener_begin(int fd, int backlog)
 	return err;
 }
 
-bool listener_adopt(int fd)
+/* It listens already, and the program has no way to hear that it must not accept. */
+static void take_over_or_end(int fd, const struct port *port)
+{
+	if (take_over(fd, port) == 0)
+		return;
+	say("port %u: this program was given it listening, and would serve it in clear: it ends here", port->number);
+	_exit(1);
+}
+
+void listener_adopt(int fd)
 {
 	struct port port;
 
-	return is_for_us(fd, &port) && take_over(fd, &port) == 0;
+	if (choice_of(fd, &port) == IS_FOR_US)
+		take_over_or_end(fd, &port);
+}
+
+static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
+
+void listener_after_fork(void)
+{
+	pthread_mutex_init(&meeting, NULL);
+}
+
+static void meet(int fd)
+{
+	struct port port;
+
+	switch (choice_of(fd, &port)) {
+	case IS_FOR_US:
+		take_over_or_end(fd, &port);
+		break;
+	case STAYS_CLEAR:
+		table_leave_alone(fd);
+		break;
+	case LISTENS_NOT:
+		break;
+	}
+}
+
+struct held *listener_meet(int fd)
+{
+	struct held *held;
+
+	if (table_is_left_alone(fd))
+		return NULL;
+	pthread_mutex_lock(&meeting);
+	held = held_of_kind(fd, HELD_LISTENER);
+	if (!held)
+		meet(fd);
+	pthread_mutex_unlock(&meeting);
+	return held ? held : held_of_kind(fd, HELD_LISTENER);
 }
 
 bool listener_inherit(int fd, int hidden)

@@ -18,6 +18,7 @@ static void in_child(void)
 {
 	pid = getpid();
 	table_after_fork();
+	listener_after_fork();
 	table_each(accepted_after_fork);
 }
 
