@@ -10,7 +10,9 @@
  *	--size N	of its buffer (default: 4096)
  *	--processes N	that many, made after listen()
  *	--threads N	likewise
- *	--each WAY	fork: a child for each connection; exec: likewise, and the connection becomes descriptor 0 and 1 of cat
+ *	--each WAY	fork: a child for each connection; exec: likewise, and the connection becomes descriptor 0 and 1 of cat;
+ *			stdout, fdopen, quick, at_once: the child reads once, answers and ends: by a stream of the C library that
+ *			exit() writes out; by quick_exit(); by _exit(), which throws away what a stream holds
  *	--listeners N	with SO_REUSEPORT, all polled
  *	--dup		listens under a duplicate, and closes the first; and the same with each connection
  *	--again		becomes another program with the same listener, as a binary upgrade does it
@@ -255,6 +257,25 @@ static void become_cat(int fd)
 	_exit(1);
 }
 
+static void answer_once(int fd)
+{
+	char data[100];
+	ssize_t n = read(fd, data, sizeof(data));
+	FILE *file;
+
+	must(n > 0);
+	if (is(each_way, "stdout"))
+		must(dup2(fd, 1) == 1 && close(fd) == 0);
+	file = is(each_way, "stdout") ? stdout : fdopen(fd, "w");
+	must(file && fwrite(data, 1, n, file) == (size_t)n);
+	if (is(each_way, "at_once"))
+		_exit(0);
+	if (!is(each_way, "quick"))
+		exit(0);
+	fflush(file);
+	quick_exit(0);
+}
+
 static void serve_in_child(int fd)
 {
 	pid_t child = fork();
@@ -266,6 +287,8 @@ static void serve_in_child(int fd)
 	}
 	if (is(each_way, "exec"))
 		become_cat(fd);
+	if (!is(each_way, "fork"))
+		answer_once(fd);
 	serve_blocking(fd);
 	exit(0);
 }

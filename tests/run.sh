@@ -110,7 +110,15 @@ at_once() {
 			>"$dir/client.$i" 2>&1 &
 		at_once_list="$at_once_list $!"
 	done
-	for i in $at_once_list; do wait "$i" || return; done
+	for i in $at_once_list; do
+		wait "$i" || at_once_failed "$dir/client."* || return
+	done
+}
+
+at_once_failed() {
+	cat "$@"
+	tail -n 5 "$dir/plain.log"
+	return 1
 }
 
 # In a chroot nobody finds the agent.
@@ -147,6 +155,15 @@ END
 serve --each exec
 answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
 answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+stop
+
+for way in stdout fdopen quick; do
+	serve --each $way
+	answers "$way: what the C library holds comes before the end" 'say:hello\n' flush 'hear:hello\n' hear_end
+	stop
+done
+serve --each at_once
+answers "_exit(): it is thrown away, and the end comes" 'say:hello\n' flush hear_end
 stop
 
 serve --raw-close

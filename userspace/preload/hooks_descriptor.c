@@ -46,6 +46,21 @@ HOOK(int, __close, (int fd))
 	return hook_close(fd);
 }
 
+/* ---- streams of the C library ---- */
+
+HOOK(FILE *, fdopen, (int fd, const char *mode))
+{
+	struct held *held = held_of_kind(fd, HELD_ACCEPTED);
+	FILE *file = real_fdopen(fd, mode);
+
+	if (held) {
+		if (file && !process_is_guest())
+			accepted_add_file(held, file);
+		held_put(held);
+	}
+	return file;
+}
+
 /* The C library closes what is under a stream where we don't see it. */
 HOOK(int, fclose, (FILE * file))
 {
@@ -56,12 +71,16 @@ HOOK(int, fclose, (FILE * file))
 	if (held) {
 		if (held->kind != HELD_HIDDEN && !process_is_guest()) {
 			fflush(file);
+			if (held->kind == HELD_ACCEPTED)
+				accepted_drop_file(held, file);
 			table_leave(fd);
 		}
 		held_put(held);
 	}
 	return real_fclose(file);
 }
+
+/* ---- closing ranges ---- */
 
 /* Up to the next hidden number. */
 static unsigned int free_up_to(unsigned int first, unsigned int last)

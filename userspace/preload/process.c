@@ -46,6 +46,20 @@ void process_end(void)
 		table_each(end);
 }
 
+static void flush(struct held *held, int fd)
+{
+	(void)fd;
+	if (held->kind == HELD_ACCEPTED)
+		accepted_flush(held);
+}
+
+void process_exit(void)
+{
+	if (!process_is_guest())
+		table_each(flush);
+	process_end();
+}
+
 bool process_has_forked(void)
 {
 	return forked;

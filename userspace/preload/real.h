@@ -30,6 +30,7 @@
 	X(int, shutdown, (int fd, int how), (fd, how))                                                                 \
 	X(int, close, (int fd), (fd))                                                                                  \
 	X(int, close_range, (unsigned int first, unsigned int last, int flags), (first, last, flags))                  \
+	X(FILE *, fdopen, (int fd, const char *mode), (fd, mode))                                                      \
 	X(int, fclose, (FILE * file), (file))                                                                          \
 	X(int, dup, (int fd), (fd))                                                                                    \
 	X(int, dup2, (int fd, int to), (fd, to))                                                                       \
