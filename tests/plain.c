@@ -20,6 +20,7 @@
  *	--raw-close	closes connections by a system call of its own, and uses their numbers for files and other sockets
  *	--count N	connections, then it ends (in each process)
  *	--limit N	of descriptors
+ *	--left N	of them are left when files have taken all others
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,6 +48,7 @@
 
 static const char *wait_way = "blocking", *read_way = "read", *each_way = "", *root;
 static int processes, threads, listener_count = 1, duplicates, again, raw_close, count = 1 << 30;
+static int left_over = -1;
 static unsigned int port;
 static size_t size = 4096;
 static int listeners[LISTENERS];
@@ -518,7 +520,7 @@ static void read_options(int argc, char **argv)
 		{"processes", 1, NULL, 'p'}, {"threads", 1, NULL, 't'}, {"each", 1, NULL, 'e'},
 		{"listeners", 1, NULL, 'l'}, {"dup", 0, NULL, 'd'},	{"again", 0, NULL, 'a'},
 		{"chroot", 1, NULL, 'c'},    {"count", 1, NULL, 'n'},	{"limit", 1, NULL, 'L'},
-		{"raw-close", 0, NULL, 'R'}, {NULL, 0, NULL, 0},
+		{"raw-close", 0, NULL, 'R'}, {"left", 1, NULL, 'o'},	{NULL, 0, NULL, 0},
 	};
 	struct rlimit limit;
 	int option;
@@ -561,6 +563,9 @@ static void read_options(int argc, char **argv)
 		case 'n':
 			count = atoi(optarg);
 			break;
+		case 'o':
+			left_over = atoi(optarg);
+			break;
 		case 'L':
 			limit = (struct rlimit){.rlim_cur = atoi(optarg), .rlim_max = atoi(optarg)};
 			must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -569,6 +574,17 @@ static void read_options(int argc, char **argv)
 			exit(2);
 		}
 	}
+}
+
+/* The lowest numbers stay free. */
+static void take_descriptors(void)
+{
+	int files[1024], taken = 0;
+
+	while ((files[taken] = open("/dev/null", O_RDONLY)) >= 0)
+		taken++;
+	for (int i = 0; i < left_over; i++)
+		close(files[i]);
 }
 
 static void serve(void)
@@ -611,6 +627,8 @@ int main(int argc, char **argv)
 	if (root)
 		drop_privileges();
 	tell("port %u", port);
+	if (left_over >= 0)
+		take_descriptors();
 	serve();
 	return 0;
 }

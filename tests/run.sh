@@ -176,10 +176,12 @@ stop
 
 # ---- limits, and an agent that is not there ----
 
-serve --wait epoll --limit 10
-check "descriptors run out: every client is served in its time" at_once 8 2000
-check "and the server was told" grep -q 'accept EMFILE' "$dir/plain.log"
-stop
+for options in '--wait epoll --limit 10' '--wait epoll --limit 100 --left 3' '--threads 6 --limit 100 --left 3'; do
+	serve $options
+	check "descriptors run out: every client is served in its time, $options" at_once 8 2000
+	check "and the server was told, $options" grep -q 'accept EMFILE' "$dir/plain.log"
+	stop
+done
 
 cat >"$dir/passed.py" <<'END'
 import os, socket, sys
