@@ -77,7 +77,7 @@ $(O)/libktlsd.pc: userspace/lib/libktlsd.pc.in Makefile
 # In the library, names of the C library mean the C library's own (userspace/preload/real.h). Its hooks have no use for headers
 # that turn their names into something else.
 PRELOAD_OBJECTS := $(call objects,userspace/preload/*.c)
-PRELOAD_WRAPS := $(shell sed -n 's/^\tX.[a-z_]*, \([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' userspace/preload/real.h) -Wl,--wrap=getenv
+PRELOAD_WRAPS := $(shell sed -n 's/^\tX.[A-Za-z_ *]*, \([a-z0-9_]*\),.*/-Wl,--wrap=\1/p' userspace/preload/real.h) -Wl,--wrap=getenv
 $(PRELOAD_OBJECTS): OBJECT_CFLAGS := -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE
 $(O)/libktls-preload.so: $(PRELOAD_OBJECTS) $(O)/libktlsd.a
 	$(CC) -shared -Wl,--exclude-libs,ALL $(PRELOAD_WRAPS) -Wl,-z,defs,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) -o $@ $^

@@ -10,7 +10,9 @@
  *	--size N	of its buffer (default: 4096)
  *	--processes N	that many, made after listen()
  *	--threads N	likewise
- *	--each WAY	fork: a child for each connection; exec: likewise, and the connection becomes descriptor 0 and 1 of cat
+ *	--each WAY	fork: a child for each connection; exec: likewise, and the connection becomes descriptor 0 and 1 of cat;
+ *			stdout, fdopen, quick, at_once: the child reads once, answers and ends: by a stream of the C library that
+ *			exit() writes out; by quick_exit(); by _exit(), which throws away what a stream holds
  *	--listeners N	with SO_REUSEPORT, all polled
  *	--dup		listens under a duplicate, and closes the first; and the same with each connection
  *	--again		becomes another program with the same listener, as a binary upgrade does it
@@ -18,6 +20,7 @@
  *	--raw-close	closes connections by a system call of its own, and uses their numbers for files and other sockets
  *	--count N	connections, then it ends (in each process)
  *	--limit N	of descriptors
+ *	--left N	of them are left when files have taken all others
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,6 +48,7 @@
 
 static const char *wait_way = "blocking", *read_way = "read", *each_way = "", *root;
 static int processes, threads, listener_count = 1, duplicates, again, raw_close, count = 1 << 30;
+static int left_over = -1;
 static unsigned int port;
 static size_t size = 4096;
 static int listeners[LISTENERS];
@@ -255,6 +259,25 @@ static void become_cat(int fd)
 	_exit(1);
 }
 
+static void answer_once(int fd)
+{
+	char data[100];
+	ssize_t n = read(fd, data, sizeof(data));
+	FILE *file;
+
+	must(n > 0);
+	if (is(each_way, "stdout"))
+		must(dup2(fd, 1) == 1 && close(fd) == 0);
+	file = is(each_way, "stdout") ? stdout : fdopen(fd, "w");
+	must(file && fwrite(data, 1, n, file) == (size_t)n);
+	if (is(each_way, "at_once"))
+		_exit(0);
+	if (!is(each_way, "quick"))
+		exit(0);
+	fflush(file);
+	quick_exit(0);
+}
+
 static void serve_in_child(int fd)
 {
 	pid_t child = fork();
@@ -266,6 +289,8 @@ static void serve_in_child(int fd)
 	}
 	if (is(each_way, "exec"))
 		become_cat(fd);
+	if (!is(each_way, "fork"))
+		answer_once(fd);
 	serve_blocking(fd);
 	exit(0);
 }
@@ -495,7 +520,7 @@ static void read_options(int argc, char **argv)
 		{"processes", 1, NULL, 'p'}, {"threads", 1, NULL, 't'}, {"each", 1, NULL, 'e'},
 		{"listeners", 1, NULL, 'l'}, {"dup", 0, NULL, 'd'},	{"again", 0, NULL, 'a'},
 		{"chroot", 1, NULL, 'c'},    {"count", 1, NULL, 'n'},	{"limit", 1, NULL, 'L'},
-		{"raw-close", 0, NULL, 'R'}, {NULL, 0, NULL, 0},
+		{"raw-close", 0, NULL, 'R'}, {"left", 1, NULL, 'o'},	{NULL, 0, NULL, 0},
 	};
 	struct rlimit limit;
 	int option;
@@ -538,6 +563,9 @@ static void read_options(int argc, char **argv)
 		case 'n':
 			count = atoi(optarg);
 			break;
+		case 'o':
+			left_over = atoi(optarg);
+			break;
 		case 'L':
 			limit = (struct rlimit){.rlim_cur = atoi(optarg), .rlim_max = atoi(optarg)};
 			must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -546,6 +574,17 @@ static void read_options(int argc, char **argv)
 			exit(2);
 		}
 	}
+}
+
+/* The lowest numbers stay free. */
+static void take_descriptors(void)
+{
+	int files[1024], taken = 0;
+
+	while ((files[taken] = open("/dev/null", O_RDONLY)) >= 0)
+		taken++;
+	for (int i = 0; i < left_over; i++)
+		close(files[i]);
 }
 
 static void serve(void)
@@ -588,6 +627,8 @@ int main(int argc, char **argv)
 	if (root)
 		drop_privileges();
 	tell("port %u", port);
+	if (left_over >= 0)
+		take_descriptors();
 	serve();
 	return 0;
 }

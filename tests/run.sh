@@ -110,7 +110,15 @@ at_once() {
 			>"$dir/client.$i" 2>&1 &
 		at_once_list="$at_once_list $!"
 	done
-	for i in $at_once_list; do wait "$i" || return; done
+	for i in $at_once_list; do
+		wait "$i" || at_once_failed "$dir/client."* || return
+	done
+}
+
+at_once_failed() {
+	cat "$@"
+	tail -n 5 "$dir/plain.log"
+	return 1
 }
 
 # In a chroot nobody finds the agent.
@@ -149,6 +157,15 @@ answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush
 answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
 stop
 
+for way in stdout fdopen quick; do
+	serve --each $way
+	answers "$way: what the C library holds comes before the end" 'say:hello\n' flush 'hear:hello\n' hear_end
+	stop
+done
+serve --each at_once
+answers "_exit(): it is thrown away, and the end comes" 'say:hello\n' flush hear_end
+stop
+
 serve --raw-close
 for round in 1 2 3 4; do
 	answers "closed past the C library, round $round: the number is what it is next" 'say:hello\n' flush 'hear:hello\n' end flush \
@@ -159,10 +176,12 @@ stop
 
 # ---- limits, and an agent that is not there ----
 
-serve --wait epoll --limit 10
-check "descriptors run out: every client is served in its time" at_once 8 2000
-check "and the server was told" grep -q 'accept EMFILE' "$dir/plain.log"
-stop
+for options in '--wait epoll --limit 10' '--wait epoll --limit 100 --left 3' '--threads 6 --limit 100 --left 3'; do
+	serve $options
+	check "descriptors run out: every client is served in its time, $options" at_once 8 2000
+	check "and the server was told, $options" grep -q 'accept EMFILE' "$dir/plain.log"
+	stop
+done
 
 cat >"$dir/passed.py" <<'END'
 import os, socket, sys

@@ -142,8 +142,69 @@ static struct ktlsd_stream *touch(struct accepted *accepted)
 	return accepted->stream;
 }
 
+/* ---- streams of the C library ---- */
+
+void accepted_add_file(struct held *held, FILE *file)
+{
+	FILE **files = held->accepted.files;
+
+	pthread_mutex_lock(&held->lock);
+	for (int i = 0; i < ACCEPTED_FILES; i++) {
+		if (!files[i]) {
+			files[i] = file;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&held->lock);
+}
+
+static void drop_files(struct accepted *accepted, const FILE *file, int fd)
+{
+	for (int i = 0; i < ACCEPTED_FILES; i++)
+		if (accepted->files[i] && (accepted->files[i] == file || fileno(accepted->files[i]) == fd))
+			accepted->files[i] = NULL;
+}
+
+void accepted_drop_file(struct held *held, const FILE *file)
+{
+	pthread_mutex_lock(&held->lock);
+	drop_files(&held->accepted, file, -1);
+	pthread_mutex_unlock(&held->lock);
+}
+
+/* Not fflush(): a thread that waits for input has its stream locked, and the end of the process can't wait for it. */
+static void flush_file(FILE *file)
+{
+	if (ftrylockfile(file) != 0)
+		return;
+	fflush_unlocked(file);
+	funlockfile(file);
+}
+
+static bool writes_to(FILE *file, const struct held *held)
+{
+	int fd = file ? fileno(file) : -1;
+
+	return fd >= 0 && fd < TABLE_SIZE && atomic_load(&table[fd]) == held;
+}
+
+void accepted_flush(struct held *held)
+{
+	FILE *standard[] = {stdout, stderr};
+	int error = errno;
+
+	for (int i = 0; i < ACCEPTED_FILES; i++)
+		if (writes_to(held->accepted.files[i], held))
+			flush_file(held->accepted.files[i]);
+	for (size_t i = 0; i < sizeof(standard) / sizeof(standard[0]); i++)
+		if (writes_to(standard[i], held))
+			flush_file(standard[i]);
+	errno = error;
+}
+
 void accepted_renumber(struct accepted *accepted, int before, int now)
 {
+	drop_files(accepted, NULL, before);
 	if (accepted->stream->fd == before && now >= 0)
 		accepted->stream->fd = now;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -14,17 +15,20 @@ struct ktlsd_result;
 struct ktlsd_stream;
 struct shared;
 
+#define ACCEPTED_FILES 4
+
 struct accepted {
 	struct ktlsd_stream *stream;
 	struct shared *shared; /* with other processes, since a fork; NULL: it is ours alone */
 	char *peer;	       /* what ktls_run_peer() says; NULL: nothing is known */
 	uint8_t *head;	       /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
-	bool settled;	 /* whether we are the one of those processes that replaces keys */
-	bool inherited;	 /* by exec: somebody else may have it, too */
-	bool touched;	 /* read or written */
-	bool peeked_all; /* the last peek came short */
-	bool deaf;	 /* the program wants to receive nothing more */
+	FILE *files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
+	bool settled;		     /* whether we are the one of those processes that replaces keys */
+	bool inherited;		     /* by exec: somebody else may have it, too */
+	bool touched;		     /* read or written */
+	bool peeked_all;	     /* the last peek came short */
+	bool deaf;		     /* the program wants to receive nothing more */
 	bool ended;
 };
 
@@ -53,6 +57,13 @@ void accepted_shutdown(struct accepted *accepted, int how);
 
 /* This process is done with it: close_notify, if nobody else has it. */
 void accepted_end(struct accepted *accepted);
+
+/* A stream of the C library has been opened on it, or is about to be closed. More of them than there is room for are not flushed. */
+void accepted_add_file(struct held *held, FILE *file);
+void accepted_drop_file(struct held *held, const FILE *file);
+
+/* Writes out what its streams hold, but for one that another thread is at. */
+void accepted_flush(struct held *held);
 
 /* Its descriptor before was another. */
 void accepted_renumber(struct accepted *accepted, int before, int now);

@@ -10,7 +10,7 @@
 #define RUN_PORTS "KTLS_RUN_PORTS"     /* "443=web", "8443=api,proxy" */
 #define RUN_PROXY "KTLS_RUN_PROXY"     /* "1": a PROXY header on every connection */
 #define RUN_VERBOSE "KTLS_RUN_VERBOSE" /* "1" */
-#define RUN_PID "KTLS_RUN_PID"	       /* of the command */
+#define RUN_PID "KTLS_RUN_PID"	       /* "1234 5f3a": of the command, and what tells one ktls-run from another */
 #define RUN_INHERIT "KTLS_RUN_INHERIT" /* "l6=960": listener 6, hidden 960; "c0": connection */
 
 #endif

@@ -32,8 +32,10 @@ HOOK(int, close, (int fd))
 	struct held *held = held_at(fd);
 	int result;
 
-	if (!held)
+	if (!held) {
+		table_forget(fd);
 		return real_close(fd);
+	}
 	result = close_ours(held, fd);
 	held_put(held);
 	return result;
@@ -42,6 +44,21 @@ HOOK(int, close, (int fd))
 HOOK(int, __close, (int fd))
 {
 	return hook_close(fd);
+}
+
+/* ---- streams of the C library ---- */
+
+HOOK(FILE *, fdopen, (int fd, const char *mode))
+{
+	struct held *held = held_of_kind(fd, HELD_ACCEPTED);
+	FILE *file = real_fdopen(fd, mode);
+
+	if (held) {
+		if (file && !process_is_guest())
+			accepted_add_file(held, file);
+		held_put(held);
+	}
+	return file;
 }
 
 /* The C library closes what is under a stream where we don't see it. */
@@ -54,6 +71,8 @@ HOOK(int, fclose, (FILE * file))
 	if (held) {
 		if (held->kind != HELD_HIDDEN && !process_is_guest()) {
 			fflush(file);
+			if (held->kind == HELD_ACCEPTED)
+				accepted_drop_file(held, file);
 			table_leave(fd);
 		}
 		held_put(held);
@@ -61,14 +80,18 @@ HOOK(int, fclose, (FILE * file))
 	return real_fclose(file);
 }
 
+/* ---- closing ranges ---- */
+
 /* Up to the next hidden number. */
 static unsigned int free_up_to(unsigned int first, unsigned int last)
 {
 	for (unsigned int fd = first; fd <= last && fd < TABLE_SIZE; fd++) {
 		struct held *held = held_at(fd);
 
-		if (!held)
+		if (!held) {
+			table_forget(fd);
 			continue;
+		}
 		held_put(held);
 		if (held->kind == HELD_HIDDEN)
 			return fd;
@@ -147,8 +170,10 @@ static int vacate(int fd, int to)
 	if (fd == to || real_fcntl(fd, F_GETFD, 0) < 0 || process_is_guest())
 		return 0;
 	held = held_at(to);
-	if (!held)
+	if (!held) {
+		table_forget(to);
 		return 0;
+	}
 	if (held->kind == HELD_HIDDEN)
 		err = listener_make_room(to);
 	else

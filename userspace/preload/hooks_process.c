@@ -113,6 +113,19 @@ HOOK(int, posix_spawnp,
 	return real_posix_spawnp(pid, file, actions, attributes, argv, WITH_OURS(environment));
 }
 
+/* The C library starts the shell by itself. */
+HOOK(int, system, (const char *command))
+{
+	inherit_restore();
+	return real_system(command);
+}
+
+HOOK(FILE *, popen, (const char *command, const char *mode))
+{
+	inherit_restore();
+	return real_popen(command, mode);
+}
+
 /* ---- the end ---- */
 
 __attribute__((visibility("default"), noreturn)) void hook__exit(int status) __asm__("_exit");

@@ -87,18 +87,29 @@ static int accept_from(struct held *held, int fd, struct sockaddr *address, sock
 	return answer(result);
 }
 
-HOOK(int, accept, (int fd, struct sockaddr *address, socklen_t *length))
+/* A hidden number is not open, as far as the program knows. */
+static int accept_elsewhere(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-	struct held *held = held_of_kind(fd, HELD_LISTENER);
+	struct held *held = held_of_kind(fd, HELD_HIDDEN);
 
-	return held ? accept_from(held, fd, address, length, 0) : is_new(real_accept(fd, address, length));
+	if (!held)
+		return is_new(real_accept4(fd, address, length, flags));
+	held_put(held);
+	return answer(-EBADF);
 }
 
 HOOK(int, accept4, (int fd, struct sockaddr *address, socklen_t *length, int flags))
 {
 	struct held *held = held_of_kind(fd, HELD_LISTENER);
 
-	return held ? accept_from(held, fd, address, length, flags) : is_new(real_accept4(fd, address, length, flags));
+	if (!held)
+		held = listener_meet(fd);
+	return held ? accept_from(held, fd, address, length, flags) : accept_elsewhere(fd, address, length, flags);
+}
+
+HOOK(int, accept, (int fd, struct sockaddr *address, socklen_t *length))
+{
+	return hook_accept4(fd, address, length, 0);
 }
 
 static void warn_of_ring(void)

@@ -61,45 +61,149 @@ static size_t count_of(char *const *environment)
 	return count;
 }
 
+/* ---- the environment ---- */
+
 #define SETTINGS_MOST 16
 
-size_t inherit_room(char *const *environment)
+static const char preload[] = "LD_PRELOAD";
+
+/* The last one, as the loader has it. */
+static const char *value_in(char *const *environment, const char *name)
 {
-	return (count_of(environment) + SETTINGS_MOST) * sizeof(char *) + LIST_MAX;
+	const char *value = NULL;
+	size_t length = strlen(name);
+
+	for (; environment && *environment; environment++)
+		if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
+			value = *environment + length + 1;
+	return value;
 }
 
-static size_t name_length(const char *variable)
+static bool is_in(char *const *environment, const char *variable)
 {
-	return strcspn(variable, "=") + 1;
-}
-
-static bool is_among(const char *variable, const char *const *variables)
-{
-	for (; *variables; variables++)
-		if (strncmp(variable, *variables, name_length(*variables)) == 0)
+	for (; environment && *environment; environment++)
+		if (strcmp(*environment, variable) == 0)
 			return true;
 	return false;
 }
 
+/* A list as the loader takes it. */
+static bool names_us(const char *list)
+{
+	const char *library = settings_library();
+	size_t length;
+
+	for (; library && list && *list; list += length) {
+		list += strspn(list, " :");
+		length = strcspn(list, " :");
+		if (length == strlen(library) && strncmp(list, library, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_preload(const char *variable)
+{
+	return strncmp(variable, preload, sizeof(preload) - 1) == 0 && variable[sizeof(preload) - 1] == '=';
+}
+
+/* Whether a program with this environment does what we do; or what another ktls-run has told it. */
+static bool is_told(char *const *environment)
+{
+	const char *const *ours = settings_variables();
+	const char *run = value_in(environment, RUN_PID), *own_run = value_in((char *const *)ours, RUN_PID);
+
+	if (!names_us(value_in(environment, preload)))
+		return false;
+	if (run && own_run && strcmp(run, own_run) != 0)
+		return true;
+	for (; *ours; ours++)
+		if (!is_preload(*ours) && !is_in(environment, *ours))
+			return false;
+	return true;
+}
+
+/* Whoever preloads something else into the next program shall have it, too. */
+static size_t preload_length(char *const *environment)
+{
+	const char *library = settings_library(), *others = value_in(environment, preload);
+
+	return sizeof(preload) + (library ? strlen(library) : 0) + 1 + (others ? strlen(others) : 0) + 1;
+}
+
+static const char *preload_with_us(char *text, char *const *environment)
+{
+	const char *others = value_in(environment, preload),
+		   *own = value_in((char *const *)settings_variables(), preload);
+
+	if (!others || !*others || !settings_library())
+		sprintf(text, "%s=%s", preload, own ? own : "");
+	else
+		sprintf(text, "%s=%s%s%s", preload, names_us(others) ? "" : settings_library(),
+			names_us(others) ? "" : ":", others);
+	return text;
+}
+
+size_t inherit_room(char *const *environment)
+{
+	const char *own = value_in((char *const *)settings_variables(), preload);
+
+	return (count_of(environment) + SETTINGS_MOST) * sizeof(char *) + LIST_MAX + preload_length(environment) +
+	       (own ? strlen(own) : 0);
+}
+
+static bool is_list(const char *variable)
+{
+	return strncmp(variable, head, sizeof(head) - 1) == 0;
+}
+
+/* What the program wants, our settings, the list. */
+static void put_together(char **variables, char *const *environment, bool told, const char *list, char *room)
+{
+	size_t count = 0;
+
+	for (; environment && *environment; environment++)
+		if (!is_list(*environment) && (told || !settings_is_variable(*environment)))
+			variables[count++] = *environment;
+	for (const char *const *ours = settings_variables(); !told && *ours; ours++)
+		if (!is_preload(*ours))
+			variables[count++] = (char *)*ours;
+	if (!told)
+		variables[count++] = room;
+	if (list)
+		variables[count++] = (char *)list;
+	variables[count] = NULL;
+}
+
 char *const *inherit_environment(void *memory, char *const *environment)
 {
-	size_t most = count_of(environment), count = 0;
+	size_t most = count_of(environment);
 	char **variables = memory;
 	struct list list = {.text = (char *)(variables + most + SETTINGS_MOST), .length = sizeof(head) - 1};
+	bool told = is_told(environment), empty;
 
 	memcpy(list.text, head, sizeof(head));
 	write_list(&list);
-	if (list.length == sizeof(head) - 1)
+	empty = list.length == sizeof(head) - 1;
+	if (told && empty)
 		return environment;
-	for (size_t i = 0; i < most; i++)
-		if (!is_among(environment[i], settings_variables()) &&
-		    strncmp(environment[i], head, sizeof(head) - 1) != 0)
-			variables[count++] = environment[i];
-	for (size_t i = 0; settings_variables()[i]; i++)
-		variables[count++] = (char *)settings_variables()[i];
-	variables[count++] = list.text;
-	variables[count] = NULL;
+	preload_with_us(list.text + LIST_MAX, environment);
+	put_together(variables, environment, told, empty ? NULL : list.text, list.text + LIST_MAX);
 	return variables;
+}
+
+void inherit_restore(void)
+{
+	char *preload_variable;
+
+	if (is_told(environ))
+		return;
+	preload_variable = malloc(inherit_room(environ));
+	if (preload_variable)
+		putenv((char *)preload_with_us(preload_variable, environ)); /* which keeps it */
+	for (const char *const *ours = settings_variables(); *ours; ours++)
+		if (!is_preload(*ours))
+			putenv((char *)*ours);
 }
 
 /* ---- from the program before ---- */

@@ -8,9 +8,15 @@
 
 #include <stddef.h>
 
-/* How much memory inherit_environment() needs; it returns the environment for the next program. */
+/*
+ * How much memory inherit_environment() needs; it returns the environment for the next program. Settings that a server has
+ * removed are put back: a program without them would serve in clear.
+ */
 size_t inherit_room(char *const *environment);
 char *const *inherit_environment(void *memory, char *const *environment);
+
+/* Puts them back in our own, before the C library starts a program by itself. */
+void inherit_restore(void);
 
 /* At the start of a program. */
 void inherit_begin(void);

@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "connection.h"
@@ -21,7 +20,6 @@
 #define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
 #define PATIENCE_MS 10000
 #define AGAIN_MS 300 /* later, a server that waits for events waits for this, too */
-#define ROOM 64	     /* this many descriptors below the limit there is no need to look whether one is free */
 
 /* ---- what the kernel says of a socket; errno stays ---- */
 
@@ -54,7 +52,14 @@ static uint16_t port_of(int fd)
 
 	if (getsockname(fd, &here.address, &length) < 0)
 		return 0;
-	return ntohs(here.address.sa_family == AF_INET6 ? here.ipv6.sin6_port : here.ipv4.sin_port);
+	switch (here.address.sa_family) {
+	case AF_INET:
+		return ntohs(here.ipv4.sin_port);
+	case AF_INET6:
+		return ntohs(here.ipv6.sin6_port);
+	default:
+		return 0;
+	}
 }
 
 /* ---- handing over ---- */
@@ -137,9 +142,17 @@ static int begin(struct held *held, int fd)
 	return 0;
 }
 
-static bool is_for_us(int fd, struct port *port)
+enum choice {
+	LISTENS_NOT,
+	STAYS_CLEAR, /* it is not on a port that was chosen */
+	IS_FOR_US,
+};
+
+static enum choice choice_of(int fd, struct port *port)
 {
-	return is_tcp(fd) && option_of(fd, SO_ACCEPTCONN) == 1 && settings_of_port(port_of(fd), port);
+	if (option_of(fd, SO_ACCEPTCONN) != 1)
+		return LISTENS_NOT;
+	return is_tcp(fd) && settings_of_port(port_of(fd), port) ? IS_FOR_US : STAYS_CLEAR;
 }
 
 static int take_over(int fd, const struct port *port)
@@ -165,7 +178,7 @@ int listener_begin(int fd, int backlog)
 
 	if (listen(fd, backlog) < 0)
 		return -errno;
-	if (!is_for_us(fd, &port))
+	if (choice_of(fd, &port) != IS_FOR_US)
 		return 0;
 	err = take_over(fd, &port);
 	if (err < 0)
@@ -173,11 +186,60 @@ int listener_begin(int fd, int backlog)
 	return err;
 }
 
-bool listener_adopt(int fd)
+/* It listens already, and the program has no way to hear that it must not accept. */
+static void take_over_or_end(int fd, const struct port *port)
+{
+	if (take_over(fd, port) == 0)
+		return;
+	say("port %u: this program was given it listening, and would serve it in clear: it ends here", port->number);
+	_exit(1);
+}
+
+void listener_adopt(int fd)
 {
 	struct port port;
 
-	return is_for_us(fd, &port) && take_over(fd, &port) == 0;
+	if (choice_of(fd, &port) == IS_FOR_US)
+		take_over_or_end(fd, &port);
+}
+
+static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER; /* the descriptor that one thread finds free no other takes */
+
+void listener_after_fork(void)
+{
+	pthread_mutex_init(&meeting, NULL);
+	pthread_mutex_init(&room, NULL);
+}
+
+static void meet(int fd)
+{
+	struct port port;
+
+	switch (choice_of(fd, &port)) {
+	case IS_FOR_US:
+		take_over_or_end(fd, &port);
+		break;
+	case STAYS_CLEAR:
+		table_leave_alone(fd);
+		break;
+	case LISTENS_NOT:
+		break;
+	}
+}
+
+struct held *listener_meet(int fd)
+{
+	struct held *held;
+
+	if (table_is_left_alone(fd))
+		return NULL;
+	pthread_mutex_lock(&meeting);
+	held = held_of_kind(fd, HELD_LISTENER);
+	if (!held)
+		meet(fd);
+	pthread_mutex_unlock(&meeting);
+	return held ? held : held_of_kind(fd, HELD_LISTENER);
 }
 
 bool listener_inherit(int fd, int hidden)
@@ -275,26 +337,36 @@ static int find_agent(struct held *held, int fd)
 
 /* ---- accepting ---- */
 
-/*
- * Whether there is a descriptor left: a ready socket that there is none for would be lost. They are given out in order, so
- * the last one says how far it is to the limit.
- */
-static bool has_room(int fd, int last)
+static bool has_room(int fd)
 {
-	static _Atomic int limit;
-	struct rlimit most;
-	int probe;
+	int probe = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-	if (last + ROOM < atomic_load_explicit(&limit, memory_order_relaxed))
-		return true;
-	if (getrlimit(RLIMIT_NOFILE, &most) == 0)
-		atomic_store(&limit, most.rlim_cur < TABLE_SIZE ? (int)most.rlim_cur : TABLE_SIZE);
-	if (last + ROOM < atomic_load(&limit))
-		return true;
-	probe = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (probe >= 0)
 		close(probe);
-	return probe >= 0;
+	return probe >= 0 && probe < TABLE_SIZE;
+}
+
+/* Looked at, and not taken: what there is no descriptor for when it is received would be lost. */
+static int wait_for_ready(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK) < 0 && errno != ECONNRESET ? -errno : 0;
+}
+
+static int receive_ready(int fd, struct ktlsd_ready *ready)
+{
+	int connection;
+
+	do {
+		connection = wait_for_ready(fd);
+		if (connection < 0)
+			return connection;
+		pthread_mutex_lock(&room);
+		connection = has_room(fd) ? ktlsd_accept(fd, ready, MSG_DONTWAIT) : -EMFILE;
+		pthread_mutex_unlock(&room);
+	} while (connection == -EAGAIN); /* somebody else was faster */
+	return connection;
 }
 
 /* As the program wants it to be. A peer that has reset already has no address. */
@@ -315,13 +387,10 @@ static int dress(int fd, const struct ktlsd_result *result, bool proxy, struct s
 static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, struct sockaddr *address,
 			socklen_t *length, int flags)
 {
-	static _Atomic int last;
 	int connection, err;
 
 	for (;;) {
-		if (!has_room(fd, atomic_load_explicit(&last, memory_order_relaxed)))
-			return -EMFILE;
-		connection = ktlsd_accept(fd, ready, 0);
+		connection = receive_ready(fd, ready);
 		if (connection == -ENOTCONN || connection == -ENOTSOCK) {
 			err = find_agent(held, fd);
 			if (err < 0)
@@ -330,7 +399,6 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 		}
 		if (connection < 0)
 			return connection;
-		atomic_store_explicit(&last, connection, memory_order_relaxed);
 		err = dress(connection, &ready->result, held->listener.proxy, address, length, flags);
 		ktlsd_ready_clear(ready);
 		if (err == 0)
@@ -344,11 +412,12 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 int listener_accept(struct held *held, int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
 	static _Atomic(struct ktlsd_ready *) spare;
-	struct ktlsd_ready *ready = atomic_exchange(&spare, NULL);
+	struct ktlsd_ready *ready;
 	int result;
 
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
+	ready = atomic_exchange(&spare, NULL);
 	if (!ready)
 		ready = malloc(sizeof(*ready));
 	if (!ready)

@@ -27,9 +27,16 @@ int listener_begin(int fd, int backlog);
 /* listen(), for one that is. */
 int listener_again(struct held *held, int fd, int backlog);
 
-/* Takes over what a program before us in this process, or the service manager, left: false: it is nothing for us. */
+/* Takes over what a program before us in this process left. False: it is nothing for us. */
 bool listener_inherit(int fd, int hidden);
-bool listener_adopt(int fd);
+
+/*
+ * What listens already when we first hear of it: the service manager passed it, or the program is about to accept on it. Where
+ * the agent does not take it, the process ends. listener_meet() returns what the descriptor stands for now, as held_at().
+ */
+void listener_adopt(int fd);
+struct held *listener_meet(int fd);
+void listener_after_fork(void);
 
 /* accept4(). Returns the descriptor or -errno. */
 int listener_accept(struct held *held, int fd, struct sockaddr *address, socklen_t *length, int flags);

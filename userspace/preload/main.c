@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The preload library's own beginning and end, and the one function that it offers. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "inherit.h"
@@ -15,12 +16,13 @@ __attribute__((constructor)) static void begin(void)
 	real_find();
 	settings_read();
 	process_begin();
+	at_quick_exit(process_end); /* the last one, as it is the first */
 	inherit_begin();
 }
 
 __attribute__((destructor)) static void finish(void)
 {
-	process_end();
+	process_exit();
 	if (!listener_any() && settings_is_command() && !process_has_forked())
 		say_more(
 			"the command has ended, and never listened on a port that was chosen, as far as the C library knows");

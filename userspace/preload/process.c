@@ -18,6 +18,7 @@ static void in_child(void)
 {
 	pid = getpid();
 	table_after_fork();
+	listener_after_fork();
 	table_each(accepted_after_fork);
 }
 
@@ -43,6 +44,20 @@ void process_end(void)
 {
 	if (!process_is_guest())
 		table_each(end);
+}
+
+static void flush(struct held *held, int fd)
+{
+	(void)fd;
+	if (held->kind == HELD_ACCEPTED)
+		accepted_flush(held);
+}
+
+void process_exit(void)
+{
+	if (!process_is_guest())
+		table_each(flush);
+	process_end();
 }
 
 bool process_has_forked(void)

@@ -12,8 +12,12 @@ void process_begin(void);
  */
 bool process_is_guest(void);
 
-/* Before the process ends: every connection that nobody else has gets its close_notify. */
+/*
+ * Before the process ends: every connection that nobody else has gets its close_notify. process_exit(): as exit() does it,
+ * with what the C library's streams still hold before that.
+ */
 void process_end(void);
+void process_exit(void);
 
 /* Whether it has made a child so far. */
 bool process_has_forked(void);

@@ -26,7 +26,7 @@ void real_find(void)
 			real_find();                                                                                   \
 			if (!found.name) {                                                                             \
 				errno = ENOSYS;                                                                        \
-				return -1;                                                                             \
+				return (type)-1;                                                                       \
 			}                                                                                              \
 		}                                                                                                      \
 		return found.name arguments;                                                                           \

@@ -30,6 +30,7 @@
 	X(int, shutdown, (int fd, int how), (fd, how))                                                                 \
 	X(int, close, (int fd), (fd))                                                                                  \
 	X(int, close_range, (unsigned int first, unsigned int last, int flags), (first, last, flags))                  \
+	X(FILE *, fdopen, (int fd, const char *mode), (fd, mode))                                                      \
 	X(int, fclose, (FILE * file), (file))                                                                          \
 	X(int, dup, (int fd), (fd))                                                                                    \
 	X(int, dup2, (int fd, int to), (fd, to))                                                                       \
@@ -76,6 +77,8 @@
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                                   \
 	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
 	  (pid, file, actions, attributes, argv, environment))                                                         \
+	X(int, system, (const char *command), (command))                                                               \
+	X(FILE *, popen, (const char *command, const char *mode), (command, mode))                                     \
 	X(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
 
 #define REAL_DECLARE(type, name, parameters, arguments) type real_##name parameters __asm__("__wrap_" #name);

@@ -18,7 +18,8 @@ static const char *const names[] = {"LD_PRELOAD", RUN_SERVICE, RUN_PORTS,      R
 static char *variables[NAMES + 1];
 static struct port ports[PORTS];
 static size_t port_count;
-static char *port_list; /* what services point into */
+static char *port_list;	    /* what services point into */
+static const char *library; /* as LD_PRELOAD names it; NULL: the loader does not say */
 
 /* The value of a variable as the process began with it; NULL: there was none. */
 static const char *value_of(const char *name)
@@ -77,11 +78,20 @@ static void read_port(char *text)
 	port_count++;
 }
 
+static void find_library(void)
+{
+	Dl_info info;
+
+	if (dladdr(variables, &info) && info.dli_fname && *info.dli_fname == '/')
+		library = info.dli_fname;
+}
+
 void settings_read(void)
 {
 	char *line, *rest = NULL;
 
 	keep_variables();
+	find_library();
 	port_list = value_of(RUN_PORTS) ? strdup(value_of(RUN_PORTS)) : NULL;
 	for (line = port_list ? strtok_r(port_list, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
 		read_port(line);
@@ -114,4 +124,19 @@ bool settings_is_command(void)
 const char *const *settings_variables(void)
 {
 	return (const char *const *)variables;
+}
+
+bool settings_is_variable(const char *variable)
+{
+	size_t length = strcspn(variable, "=");
+
+	for (size_t i = 0; i < NAMES; i++)
+		if (strncmp(variable, names[i], length) == 0 && names[i][length] == '\0')
+			return true;
+	return false;
+}
+
+const char *settings_library(void)
+{
+	return library;
 }

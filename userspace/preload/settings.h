@@ -26,4 +26,10 @@ bool settings_is_command(void);
 /* The variables, "NAME=VALUE", for the next program; NULL at the end. A process may have emptied its own environment. */
 const char *const *settings_variables(void);
 
+/* Whether "NAME=VALUE" is one of those that ktls-run may set, whatever its value. */
+bool settings_is_variable(const char *variable);
+
+/* The path of this library, as it stands in LD_PRELOAD; NULL: it is not known. */
+const char *settings_library(void);
+
 #endif

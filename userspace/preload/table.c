@@ -14,6 +14,13 @@ static unsigned int rounds;
 
 static struct held hidden = {.uses = 1, .kind = HELD_HIDDEN, .lock = PTHREAD_MUTEX_INITIALIZER};
 
+static struct held left_alone;
+
+static bool is_mark(const struct held *held)
+{
+	return held == &hidden || held == &left_alone;
+}
+
 /* ---- life ---- */
 
 static void add_batch(void)
@@ -85,7 +92,7 @@ struct held *held_take(int fd)
 
 	if (!held || held == &hidden)
 		return held;
-	if (!use(held))
+	if (held == &left_alone || !use(held))
 		return NULL;
 	if (atomic_load(&table[fd]) == held)
 		return held;
@@ -137,7 +144,7 @@ bool table_set(int fd, struct held *held)
 		return false;
 	atomic_fetch_add(&held->descriptors, 1);
 	before = atomic_exchange(&table[fd], held);
-	if (before && before != &hidden) { /* closed where we could not see it */
+	if (before && !is_mark(before)) { /* closed where we could not see it */
 		atomic_fetch_sub(&before->descriptors, 1);
 		held_put(before);
 	}
@@ -157,7 +164,7 @@ void table_leave(int fd)
 {
 	struct held *held = atomic_exchange(&table[fd], NULL);
 
-	if (!held || held == &hidden)
+	if (!held || is_mark(held))
 		return;
 	if (atomic_fetch_sub(&held->descriptors, 1) > 1) {
 		if (held->kind == HELD_ACCEPTED)
@@ -174,7 +181,7 @@ void table_forget(int fd)
 
 	if ((unsigned int)fd >= TABLE_SIZE || (held = atomic_load(&table[fd])) == none || held == &hidden)
 		return;
-	if (!atomic_compare_exchange_strong(&table[fd], &held, none))
+	if (!atomic_compare_exchange_strong(&table[fd], &held, none) || held == &left_alone)
 		return;
 	atomic_fetch_sub(&held->descriptors, 1);
 	held_put(held);
@@ -209,6 +216,19 @@ void table_after_fork(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	table_each(renew_locks);
+}
+
+void table_leave_alone(int fd)
+{
+	struct held *none = NULL;
+
+	if (fd >= 0 && fd < TABLE_SIZE)
+		atomic_compare_exchange_strong(&table[fd], &none, &left_alone);
+}
+
+bool table_is_left_alone(int fd)
+{
+	return (unsigned int)fd < TABLE_SIZE && atomic_load_explicit(&table[fd], memory_order_relaxed) == &left_alone;
 }
 
 void table_hide(int fd)

@@ -81,6 +81,13 @@ void table_each(void (*visit)(struct held *held, int fd));
 /* In a child, where no other thread is. */
 void table_after_fork(void);
 
+/*
+ * Marks a listening socket that is not ours, and that need not be looked at again. It goes with the number's next use as far
+ * as we see it.
+ */
+void table_leave_alone(int fd);
+bool table_is_left_alone(int fd);
+
 /* Marks a number as HELD_HIDDEN, and unmarks it. */
 void table_hide(int fd);
 void table_show(int fd);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../environment.h"
@@ -124,9 +125,11 @@ static void set(const char *name, const char *value)
 
 static void set_environment(const struct options *options)
 {
-	char pid[16];
+	struct timespec now;
+	char pid[64];
 
-	snprintf(pid, sizeof(pid), "%d", getpid());
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(pid, sizeof(pid), "%d %llx%09lx", getpid(), (unsigned long long)now.tv_sec, now.tv_nsec);
 	set(RUN_SERVICE, options->service);
 	set(RUN_PORTS, options->port_count ? options->ports : NULL);
 	set(RUN_PROXY, options->proxy ? "1" : NULL);

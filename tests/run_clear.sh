@@ -1,0 +1,173 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What ktls-run promises first of all: on a port that was chosen nobody is served in clear. Programs that empty environments,
+# start others in every way there is, or are given listeners that listen already; and programs that nothing can be preloaded
+# into, or that listen on something else than TCP.
+# shellcheck disable=SC2016,SC2086,SC2317 # expanded later; lists; functions are called by name
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=run_lib.sh
+. "$(dirname "$0")/run_lib.sh"
+
+make_pki
+services() {
+	server_service default
+}
+start_agent <<END
+$(services)
+END
+plain=$(command -v plain)
+
+# started NAME COMMAND...: under ktls-run; it becomes or starts plain, on $port.
+started() {
+	name=$1
+	shift
+	run "$dir/plain.log" "$@"
+	wait_for 10 grep -q '^port' "$dir/plain.log" || bail_out "$name: $(cat "$dir/plain.log")"
+	port=$(sed -n 's/^port //p' "$dir/plain.log" | head -n 1)
+}
+
+script() {
+	timeout 20 tls_script "$port" "$dir/pki" "$@"
+}
+
+serves_tls() {
+	script 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end || {
+		cat "$dir/plain.log"
+		return 1
+	}
+}
+
+# ---- environments without us ----
+
+started "env -i" env -i "$plain" --count 1
+check "env -i" serves_tls
+started "env -i, twice" env -i "$(command -v env)" -i "$plain" --count 1
+check "env -i, twice" serves_tls
+started "the settings alone are gone" env -u KTLS_RUN_SERVICE -u KTLS_RUN_PID "$plain" --count 1
+check "the settings alone are gone" serves_tls
+started "another preload library" env LD_PRELOAD=libm.so.6 "$plain" --count 1
+check "another preload library" serves_tls
+says "and it is in there, too" 'LD_PRELOAD=/.*libktls-preload.so:libm.so.6' -- ktls-run -- env LD_PRELOAD=libm.so.6 env
+
+cat >"$dir/start.py" <<'END'
+import ctypes, os, sys
+way, plain = sys.argv[1:]
+arguments = [plain, "--count", "1"]
+os.environ.clear()
+library = ctypes.CDLL(None)
+if way == "execve":
+    os.execve(plain, arguments, {})
+elif way == "fexecve":
+    os.execve(os.open(plain, os.O_RDONLY), arguments, {})
+elif way == "execveat":
+    none = (ctypes.c_char_p * 1)(None)
+    library.execveat(-100, plain.encode(), (ctypes.c_char_p * 4)(*[a.encode() for a in arguments], None), none, 0)
+elif way == "posix_spawn":
+    os.waitpid(os.posix_spawn(plain, arguments, {}), 0)
+elif way == "posix_spawnp":
+    os.waitpid(os.posix_spawnp(plain, arguments, {}), 0)
+elif way == "system":
+    os.system(" ".join(arguments))
+elif way == "popen":
+    library.popen.restype = ctypes.c_void_p
+    library.pclose(ctypes.c_void_p(library.popen(" ".join(arguments).encode(), b"w")))
+elif way == "fork":
+    child = os.fork()
+    if child == 0:
+        os.execve(plain, arguments, {"PATH": "/bin"})
+    os.waitpid(child, 0)
+END
+for way in execve fexecve execveat posix_spawn posix_spawnp system popen fork; do
+	started "$way" python3 "$dir/start.py" "$way" "$plain"
+	check "$way, the environment is empty" serves_tls
+done
+
+# ---- listeners that listen already ----
+
+# given.py LISTEN_FDS PROGRAM...: with a listener as descriptor 3, announced as a service manager does it, or not.
+cat >"$dir/given.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1], flush=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+if sys.argv[1] == "yes":
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+END
+# accept.py WAY: answers one client of descriptor 3.
+cat >"$dir/accept.py" <<'END'
+import select, socket, sys
+listener = socket.socket(fileno=3)
+if sys.argv[1] == "poll":
+    listener.setblocking(False)
+while True:
+    try:
+        if sys.argv[1] == "poll":
+            select.select([listener], [], [])
+        connection, address = listener.accept()
+        break
+    except BlockingIOError:
+        pass
+connection.setblocking(True)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+
+# given ANNOUNCED OPTION... -- COMMAND...: ktls-run with that listener
+given() {
+	given_announced=$1
+	shift
+	in_background "$dir/given.log" python3 "$dir/given.py" "$given_announced" ktls-run --verbose "$@"
+	server=$!
+	wait_for 10 grep -q '^port' "$dir/given.log" || bail_out "$(cat "$dir/given.log")"
+	port=$(sed -n 's/^port //p' "$dir/given.log")
+}
+
+# The client of what is in clear: nothing comes, or what it sent.
+clear_client() {
+	python3 -c 'import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+connection.sendall(b"hello\n")
+try:
+    print(connection.recv(100))
+except OSError as error:
+    print(error)' "$port"
+}
+
+ends() {
+	wait_for 10 eval '! kill -0 $server'
+	wait "$server"
+	[ $? = "$1" ]
+}
+
+for way in block poll; do
+	for announced in yes no; do
+		given $announced -- python3 "$dir/accept.py" $way
+		check "a listener that is given, announced: $announced, $way" script 'say:hello\n' flush 'hear:hello\n' hear_end
+		ends 0
+	done
+done
+given no -- sh -c "python3 '$dir/accept.py' block; :"
+check "through a shell" script 'say:hello\n' flush 'hear:hello\n' hear_end
+given no --port 1 -- python3 "$dir/accept.py" poll
+says "another port was chosen: it is in clear" "b'hello" -- clear_client
+
+stop_agent
+given yes -- python3 "$dir/accept.py" block
+check "a service manager passes a listener, no agent: the server ends" ends 1
+check "and says why" grep -q 'would serve it in clear' "$dir/given.log"
+given no -- python3 "$dir/accept.py" poll
+clear_client >"$dir/clear" 2>&1
+check "one that is given, no agent: nobody is served in clear" eval '! grep hello "$dir/clear"'
+check "and the server ends" ends 1
+check "and says why" grep -q 'would serve it in clear' "$dir/given.log"
+start_agent <<END
+$(services)
+END
+
+# Whose command uses it once more means the inner one.
+started "ktls-run in ktls-run" sh -c 'exec ktls-run --port 1 -- "$0" --count 1' "$plain"
+refused "ktls-run in ktls-run: the inner one counts" serves_tls
+finish
