@@ -307,8 +307,6 @@ static int dress(int fd, const struct ktlsd_result *result, bool proxy, struct s
 		return -errno;
 	if (flags & SOCK_NONBLOCK && ioctl(fd, FIONBIO, &on) < 0)
 		return -errno;
-	if (!(flags & SOCK_CLOEXEC) && fcntl(fd, F_SETFD, 0) < 0)
-		return -errno;
 	return accepted_begin(fd, result, proxy);
 }
 
@@ -321,7 +319,7 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 	for (;;) {
 		if (!has_room(fd, atomic_load_explicit(&last, memory_order_relaxed)))
 			return -EMFILE;
-		connection = ktlsd_accept(fd, ready, 0);
+		connection = connection_accept(fd, ready, flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0);
 		if (connection == -ENOTCONN || connection == -ENOTSOCK) {
 			err = find_agent(held, fd);
 			if (err < 0)
