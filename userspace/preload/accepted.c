@@ -20,7 +20,7 @@
 
 static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
 {
-	int err = ktlsd_stream_new(&accepted->stream, fd, NULL, result);
+	int err = stream_make(&accepted->stream, fd, result, now_ns());
 
 	if (err < 0)
 		return err;
