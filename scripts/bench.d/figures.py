@@ -12,6 +12,7 @@ import statistics
 
 MOST_IDLE = 0.1
 NGINX = ("nginx-ktls", "nginx")
+COMPARED = {"ktlsd": "", "ktlsd-listen": "listener_", "ktls-run": "listener_nginx_"} # what their keys begin with
 PERCENTILES = ("p50", "p90", "p99", "p99.9")
 
 
@@ -100,11 +101,13 @@ class Load:
 
     RATIOS = {"full": "handshakes_per_cpu_vs_nginx", "mutual": "mutual_tls_vs_nginx"}
 
-    def __init__(self, name, in_flight, port, floor, options, title):
-        self.name, self.in_flight, self.title = name, int(in_flight), title
-        crowd = name.endswith("_in_flight")
+    def __init__(self, name, mode, in_flight, port, floor, options, title):
+        self.name, self.mode, self.in_flight, self.title = name, mode, int(in_flight), title
+        crowd, requests = name.endswith("_in_flight"), mode == "rr"
         self.floor = "full" if crowd else name if floor != "-" else None
-        self.ratio = self.RATIOS.get(name, f"handshakes_per_cpu_vs_nginx_{name}" if crowd else f"{name}_per_cpu_vs_nginx")
+        self.rivals = ("nginx-ktls",) if requests else NGINX # who has no kernel TLS has no sendfile() either
+        self.ratio = self.RATIOS.get(name, f"handshakes_per_cpu_vs_nginx_{name}" if crowd else f"{name}_vs_nginx_ktls" if requests else
+                                     f"{name}_per_cpu_vs_nginx")
         self.over_floor = "cpu_per_handshake_vs_floor" + ("" if name == "full" else f"_{name}")
         self.cpu = ("" if crowd or name == "full" else f"{name}_") + f"{in_flight}_in_flight"
         self.crowd = crowd or name == "full"
@@ -142,17 +145,17 @@ class Results:
     def cpu(self, name, load):
         return self.of(name, load.name, lambda run: run["server_cpu_us"] if run.get("machine_idle", 0) <= MOST_IDLE else None)
 
-    def better_nginx(self, load, value):
+    def better_nginx(self, load, value, modes=NGINX):
         """The mode with the lower median, or None."""
-        medians = {name: statistics.median(self.of(name, load, value).values()) for name in NGINX if self.of(name, load, value)}
+        medians = {name: statistics.median(self.of(name, load, value).values()) for name in modes if self.of(name, load, value)}
         return min(medians, key=medians.get, default=None)
 
     def over_floor(self, name, load):
         return ratios(self.cpu(name, load), self.floor(load))
 
     def over_nginx(self, name, load):
-        """Handshakes per CPU second over those of nginx's better mode."""
-        better = self.better_nginx(load.name, lambda run: run["server_cpu_us"])
+        """Handshakes, or requests, per CPU second over those of nginx's better mode, or of the one that counts."""
+        better = self.better_nginx(load.name, lambda run: run["server_cpu_us"], load.rivals)
         return ratios(self.cpu(better, load), self.cpu(name, load)) if better else Figure([])
 
     def latency(self, name, percentile):
@@ -175,7 +178,8 @@ class Results:
                 found["cpu_us_floor" + ("" if load.name == "full" else f"_{load.name}")] = Figure(self.floor(load).values())
             if load.floor:
                 found[load.over_floor] = self.over_floor("ktlsd", load)
-            found[load.ratio] = self.over_nginx("ktlsd", load)
+            for name, prefix in COMPARED.items():
+                found[prefix + load.ratio] = self.over_nginx(name, load)
             for contender in self.took_part(load.name):
                 found[f"cpu_us_{contender.key}_{load.cpu}"] = Figure(self.cpu(contender.name, load).values())
             if load.name == "full":

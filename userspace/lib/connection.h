@@ -78,6 +78,9 @@ void connection_update_watch(struct ktlsd *agent);
 int connection_listen(int listener, const char *service, unsigned int backlog, unsigned int want, int answer_ms,
 		      char *why, size_t why_size);
 
+/* ktlsd_accept(), close-on-exec only with MSG_CMSG_CLOEXEC. */
+int connection_accept(int receiver, struct ktlsd_ready *ready, int flags);
+
 /* Sends one datagram with descriptors, without blocking. 0 or -errno. */
 int connection_send(struct ktlsd *agent, const struct datagram_writer *datagram, const int *fds, unsigned int fd_count);
 

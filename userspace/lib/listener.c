@@ -136,6 +136,7 @@ static int read_refusal(struct ktlsd_ready *ready, struct datagram_reader *datag
 	return -ready->result.error;
 }
 
+/* flags: recvmsg()'s */
 static int receive(int receiver, struct ktlsd_ready *ready, int flags, int fds[static READY_DESCRIPTORS],
 		   unsigned int *fd_count)
 {
@@ -148,7 +149,7 @@ static int receive(int receiver, struct ktlsd_ready *ready, int flags, int fds[s
 	struct msghdr message = {
 		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	struct datagram_reader datagram = {.data = data};
-	ssize_t length = recvmsg(receiver, &message, (flags & MSG_DONTWAIT) | MSG_CMSG_CLOEXEC);
+	ssize_t length = recvmsg(receiver, &message, flags);
 
 	if (length <= 0)
 		return length < 0 && errno != ECONNRESET ? -errno : -ENOTCONN;
@@ -160,13 +161,13 @@ static int receive(int receiver, struct ktlsd_ready *ready, int flags, int fds[s
 	return read_ready(ready, &datagram, *fd_count == READY_DESCRIPTORS ? fds[1] : -1);
 }
 
-int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags)
+int connection_accept(int receiver, struct ktlsd_ready *ready, int flags)
 {
 	int fds[READY_DESCRIPTORS] = {-1, -1}, err;
 	unsigned int fd_count = 0;
 
 	ready->result.chain = NULL;
-	err = receive(receiver, ready, flags, fds, &fd_count);
+	err = receive(receiver, ready, flags & (MSG_DONTWAIT | MSG_CMSG_CLOEXEC), fds, &fd_count);
 	if (fds[1] >= 0)
 		close(fds[1]);
 	if (err == 0 && flags & SOCK_NONBLOCK && fcntl(fds[0], F_SETFL, fcntl(fds[0], F_GETFL) | O_NONBLOCK) < 0)
@@ -179,6 +180,11 @@ int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags)
 	}
 	ready->result.fd = fds[0];
 	return fds[0];
+}
+
+int ktlsd_accept(int receiver, struct ktlsd_ready *ready, int flags)
+{
+	return connection_accept(receiver, ready, flags | MSG_CMSG_CLOEXEC);
 }
 
 void ktlsd_ready_clear(struct ktlsd_ready *ready)

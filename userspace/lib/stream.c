@@ -99,16 +99,15 @@ static int inspect(struct ktlsd_stream *stream, const struct ktlsd_result *resul
 }
 
 /* Its keys are new: the kernel is asked how far they have come only when more has gone by than the handshake can have. */
-static void take_result(struct ktlsd_stream *stream, const struct ktlsd *agent, const struct ktlsd_result *result)
+static void take_result(struct ktlsd_stream *stream, const struct ktlsd_result *result, int64_t came_ns)
 {
 	stream->records.role = result->role;
 	stream->tx_budget = stream->rx_budget = stream_budget(stream->key_records_soft / KEY_LOOKS);
 	if (result->token && result->token_length <= sizeof(stream->token))
-		rekey_keep_token(stream, result->token, result->token_length, result->token_lifetime_s,
-				 agent ? agent->received_ns : now_ns());
+		rekey_keep_token(stream, result->token, result->token_length, result->token_lifetime_s, came_ns);
 }
 
-int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *agent, const struct ktlsd_result *result)
+int stream_make(struct ktlsd_stream **stream_out, int fd, const struct ktlsd_result *result, int64_t came_ns)
 {
 	struct ktlsd_stream *stream = calloc(1, sizeof(*stream));
 	int err = -ENOMEM;
@@ -125,19 +124,31 @@ int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *age
 		return err;
 	}
 	stream->reading = 1;
-	stream->nonblocking = !agent && stream_is_nonblocking(stream);
 	stream->records.version = stream->cipher->version;
 	stream->alert_sent = stream->alert_received = KTLSD_NO_ALERT;
 	sem_init(&stream->writing, 0, 1);
 	pthread_mutex_init(&stream->rekeying, NULL);
 	ktlsd_stream_set_limits(stream, &(struct ktlsd_stream_limits){0});
 	if (result)
-		take_result(stream, agent, result);
+		take_result(stream, result, came_ns);
+	*stream_out = stream;
+	return 0;
+}
+
+int ktlsd_stream_new(struct ktlsd_stream **stream_out, int fd, struct ktlsd *agent, const struct ktlsd_result *result)
+{
+	int err = stream_make(stream_out, fd, result, agent ? agent->received_ns : now_ns());
+	struct ktlsd_stream *stream;
+
+	if (err < 0)
+		return err;
+	stream = *stream_out;
 	if (agent) {
 		stream->agent = agent;
 		streams_join(stream);
+	} else {
+		stream->nonblocking = stream_is_nonblocking(stream);
 	}
-	*stream_out = stream;
 	return 0;
 }
 

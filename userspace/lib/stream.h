@@ -84,6 +84,9 @@ struct ktlsd_stream {
 
 int64_t now_ns(void);
 
+/* ktlsd_stream_new() without a struct ktlsd, and without a look whether it is nonblocking. came_ns: when the result did. */
+int stream_make(struct ktlsd_stream **stream_out, int fd, const struct ktlsd_result *result, int64_t came_ns);
+
 static inline size_t total_length(const struct iovec *parts, int count)
 {
 	size_t total = 0;

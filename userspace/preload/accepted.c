@@ -20,7 +20,7 @@
 
 static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
 {
-	int err = ktlsd_stream_new(&accepted->stream, fd, NULL, result);
+	int err = stream_make(&accepted->stream, fd, result, now_ns());
 
 	if (err < 0)
 		return err;
@@ -363,9 +363,14 @@ static ssize_t throw_away(struct accepted *accepted, size_t total, int flags)
 	return done > 0 ? (ssize_t)done : result;
 }
 
-/* An end, or an error that stays, is told without asking the kernel: the number may be something else's by now. */
-static bool is_another(const struct accepted *accepted, ssize_t result)
+/*
+ * An end, or an error that stays, is told without asking the kernel: the number may be something else's by now. Not so an end
+ * that has just come, as a record.
+ */
+static bool is_another(const struct accepted *accepted, ssize_t result, bool had_ended)
 {
+	if (result == 0 && !had_ended)
+		return false;
 	return result <= 0 && result != -EAGAIN && result != -EINTR && !socket_cipher(accepted->stream->fd, TLS_RX);
 }
 
@@ -373,17 +378,19 @@ ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count
 {
 	struct accepted *accepted = &held->accepted;
 	size_t total = total_length(parts, count);
+	bool had_ended;
 	ssize_t result;
 
 	if (total == 0)
 		return 0;
 	pthread_mutex_lock(&held->lock);
 	touch(accepted);
+	had_ended = accepted->stream->reading == 0;
 	if (flags & MSG_TRUNC && !(flags & MSG_PEEK))
 		result = throw_away(accepted, total, flags & ~MSG_TRUNC);
 	else
 		result = receive_all(accepted, parts, count, total, flags);
-	result = is_another(accepted, result) ? -ENOTSOCK : as_tcp(accepted, result);
+	result = is_another(accepted, result, had_ended) ? -ENOTSOCK : as_tcp(accepted, result);
 	pthread_mutex_unlock(&held->lock);
 	return result;
 }

@@ -354,7 +354,7 @@ static int wait_for_ready(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK) < 0 && errno != ECONNRESET ? -errno : 0;
 }
 
-static int receive_ready(int fd, struct ktlsd_ready *ready)
+static int receive_ready(int fd, struct ktlsd_ready *ready, int flags)
 {
 	int connection;
 
@@ -363,7 +363,7 @@ static int receive_ready(int fd, struct ktlsd_ready *ready)
 		if (connection < 0)
 			return connection;
 		pthread_mutex_lock(&room);
-		connection = has_room(fd) ? ktlsd_accept(fd, ready, MSG_DONTWAIT) : -EMFILE;
+		connection = has_room(fd) ? connection_accept(fd, ready, flags | MSG_DONTWAIT) : -EMFILE;
 		pthread_mutex_unlock(&room);
 	} while (connection == -EAGAIN); /* somebody else was faster */
 	return connection;
@@ -379,8 +379,6 @@ static int dress(int fd, const struct ktlsd_result *result, bool proxy, struct s
 		return -errno;
 	if (flags & SOCK_NONBLOCK && ioctl(fd, FIONBIO, &on) < 0)
 		return -errno;
-	if (!(flags & SOCK_CLOEXEC) && fcntl(fd, F_SETFD, 0) < 0)
-		return -errno;
 	return accepted_begin(fd, result, proxy);
 }
 
@@ -390,7 +388,7 @@ static int accept_ready(struct held *held, int fd, struct ktlsd_ready *ready, st
 	int connection, err;
 
 	for (;;) {
-		connection = receive_ready(fd, ready);
+		connection = receive_ready(fd, ready, flags & SOCK_CLOEXEC ? MSG_CMSG_CLOEXEC : 0);
 		if (connection == -ENOTCONN || connection == -ENOTSOCK) {
 			err = find_agent(held, fd);
 			if (err < 0)
