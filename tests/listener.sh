@@ -9,6 +9,7 @@ listener_services() {
 	cat <<END
 workers = $1
 $(server_service web)
+timeout = 60
 $(server_service everyone)
 allow_everyone = yes
 $(server_service hasty)

@@ -54,7 +54,10 @@ void ring_prep_receive(struct io_uring_sqe *sqe, int fd, int flags);
 uint8_t *ring_buffer(const struct ring_buffers *buffers, unsigned int flags);
 void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags);
 
-/* Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two. */
+/*
+ * Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two: the kernel would run what comes before
+ * the cut on a thread of its own, behind what comes after it. Once for a chain, before its first member.
+ */
 void ring_reserve(struct io_uring *ring);
 
 /* Finishes the preparation of an operation: link to the next, silent unless it fails. */
@@ -80,6 +83,9 @@ void ring_post_from_outside(int target, uint64_t tag);
  * the kernel's does it. tag: whose completion; 0: nobody's.
  */
 void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
+
+/* The same at the end of a chain, which has its room reserved already. */
+void ring_close_last(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
 
 /* Cancels whatever waits on the descriptor. */
 void ring_cancel(struct io_uring *ring, int fd);
