@@ -37,6 +37,7 @@ code { padding: .1rem .3rem; } pre { padding: .8rem 1rem; overflow-x: auto; } su
 CARDS = (
     ("handshakes_per_cpu_vs_nginx", "full handshakes per CPU second, times those of nginx's better mode"),
     ("resumed_per_cpu_vs_nginx", "resumed handshakes per CPU second, times nginx's"),
+    ("listener_nginx_handshakes_per_cpu_vs_nginx", "nginx in clear under ktls-run: full handshakes per CPU second, times those of its own TLS"),
     ("cpu_per_handshake_vs_floor", "CPU time of a full handshake, times that of OpenSSL in memory"),
     ("syscalls_per_handshake", "system calls of a handshake, agent and server"),
 )
@@ -101,7 +102,7 @@ def series_of(results, load_names):
 
 
 def by_load(results):
-    loads = [load for load in results.loads if not load.crowd or load.name == "full"]
+    loads = [load for load in results.loads if load.mode == "handshake" and (not load.crowd or load.name == "full")]
     series = []
     for name, title in series_of(results, [load.name for load in loads]):
         values = [Figure(results.cpu(name, load).values()) for load in loads] # the floor has runs of its own, by load

@@ -4,7 +4,8 @@ import re
 import subprocess
 import tempfile
 
-COLOURS = {"floor": "#8a8f98", "nginx-ktls": "#8cb8e0", "nginx": "#3f78b5", "haproxy": "#4f9d69", "hitch": "#a678b0", "ktlsd": "#e2662b"}
+COLOURS = {"floor": "#8a8f98", "nginx-ktls": "#8cb8e0", "nginx": "#3f78b5", "haproxy": "#4f9d69", "hitch": "#a678b0", "ktlsd": "#e2662b",
+           "ktls-run": "#f2a65a"}
 OTHER = "#b8860b"
 
 STYLE = """set terminal svg size {width},{height} dynamic font "system-ui,sans-serif,14" noenhanced linewidth 1.4

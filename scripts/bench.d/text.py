@@ -27,7 +27,7 @@ def method(machine):
 
 
 def loads(results):
-    yield ["load", "server", "CPU us per handshake", "over the floor", "per CPU second, times nginx", "per second", "p50 ms", "p99 ms"]
+    yield ["load", "server", "CPU us each", "over the floor", "per CPU second, times nginx", "per second", "p50 ms", "p99 ms"]
     for load in results.loads:
         if load.floor == load.name:
             yield [load.title, "floor: OpenSSL in memory", Figure(results.floor(load).values()).text(), "", "", "", "", ""]

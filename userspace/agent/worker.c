@@ -98,7 +98,10 @@ static void one_turn(struct worker *worker, int timeout_ms)
 		atomic_fetch_add(&alone_count, 1);
 	}
 	worker->now = clock_ms(); /* a handshake that begins now must not end by the clock of before the wait */
-	worker->time = time(NULL);
+	if (worker->now >= worker->time_due) { /* or it would be a look at the clock for each turn */
+		worker->time = time(NULL);
+		worker->time_due = worker->now + 1000;
+	}
 	ring_complete(&worker->ring);
 	if (worker->now >= worker->next_sweep)
 		sweep(worker);

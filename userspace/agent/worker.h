@@ -36,7 +36,8 @@ struct worker {
 	struct handshake_list active;
 	_Atomic unsigned int active_count; /* read by workers that look for the least busy one */
 	int64_t now;			   /* CLOCK_MONOTONIC, milliseconds; as of this turn */
-	time_t time;			   /* seconds since 1970, likewise */
+	time_t time;			   /* seconds since 1970, of a second ago at the most */
+	int64_t time_due;		   /* when to look again */
 	int64_t next_sweep;
 	uint64_t next_connection_id;
 	bool sweep_due; /* a handshake was canceled */
