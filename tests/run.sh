@@ -152,9 +152,16 @@ done <<END
 --wait epoll --chroot $dir
 END
 
-serve --each exec
-answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
-answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+for way in exec vfork spawn; do
+	serve --each $way
+	answers "$way, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
+	answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+	stop
+done
+
+serve --each helper
+answers "a child that execs something else does not keep the end back" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' \
+	hear_end
 stop
 
 for way in stdout fdopen quick; do

@@ -34,7 +34,6 @@ static int prepare(struct accepted *accepted, int fd, const struct ktlsd_result 
 {
 	int err = make_stream(accepted, fd, result);
 
-	accepted->inherited = !result;
 	if (err == 0 && result)
 		accepted->peer = peer_text(result);
 	if (err == 0 && proxy && result)
@@ -56,7 +55,7 @@ int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy)
 	return err;
 }
 
-static uint64_t cookie_of(int fd)
+uint64_t accepted_cookie(int fd)
 {
 	uint64_t cookie;
 	socklen_t length = sizeof(cookie);
@@ -67,16 +66,23 @@ static uint64_t cookie_of(int fd)
 /* Another number, of ours, of the same connection; -1: none. */
 static int same_socket(int fd)
 {
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = accepted_cookie(fd);
 
 	for (int other = 0; cookie && other <= table_highest(); other++)
-		if (held_is_accepted(other) && cookie_of(other) == cookie)
+		if (held_is_accepted(other) && accepted_cookie(other) == cookie)
 			return other;
 	return -1;
 }
 
+static void inherit(struct accepted *accepted, int number)
+{
+	atomic_store(&accepted->shared, shared_of(number));
+	accepted->inherited = number == SHARED_UNKNOWN;
+	accepted->keyless = true;
+}
+
 /* Duplicates of a descriptor stand for the same. */
-void accepted_inherit(int fd)
+void accepted_inherit(int fd, int number)
 {
 	int before = same_socket(fd);
 	struct held *held = before < 0 ? NULL : held_at(before);
@@ -84,9 +90,12 @@ void accepted_inherit(int fd)
 	if (held) {
 		table_set(fd, held);
 		held_put(held);
-	} else {
-		accepted_begin(fd, NULL, false);
+		return;
 	}
+	if (accepted_begin(fd, NULL, false) < 0 || !(held = held_at(fd)))
+		return;
+	inherit(&held->accepted, number);
+	held_put(held);
 }
 
 void accepted_free(struct accepted *accepted)
@@ -99,18 +108,26 @@ void accepted_free(struct accepted *accepted)
 
 /* ---- which process it belongs to ---- */
 
+static struct shared *share(struct accepted *accepted)
+{
+	struct shared *shared = atomic_load(&accepted->shared), *fresh;
+
+	if (shared)
+		return shared;
+	fresh = shared_new();
+	if (!atomic_compare_exchange_strong(&accepted->shared, &shared, fresh)) {
+		shared_let_go(fresh);
+		return shared;
+	}
+	accepted->settled = false;
+	return fresh;
+}
+
 void accepted_share(struct held *held, int fd)
 {
-	struct accepted *accepted = &held->accepted;
-
 	(void)fd;
-	if (held->kind != HELD_ACCEPTED || accepted->ended)
-		return;
-	if (!accepted->shared) {
-		accepted->shared = shared_new();
-		accepted->settled = false;
-	}
-	shared_hold(accepted->shared);
+	if (held->kind == HELD_ACCEPTED && !held->accepted.ended)
+		shared_hold(share(&held->accepted));
 }
 
 void accepted_after_fork(struct held *held, int fd)
@@ -124,10 +141,59 @@ void accepted_after_fork(struct held *held, int fd)
 	stream_after_fork(accepted->stream);
 }
 
+int accepted_number(const struct accepted *accepted)
+{
+	struct shared *shared = atomic_load(&accepted->shared);
+
+	if (accepted->inherited)
+		return SHARED_UNKNOWN;
+	return shared ? shared_number(shared) : ACCEPTED_ALONE;
+}
+
+int accepted_number_elsewhere(struct accepted *accepted)
+{
+	struct shared *shared;
+
+	if (accepted->inherited)
+		return SHARED_UNKNOWN;
+	shared = share(accepted);
+	shared_hold(shared);
+	return shared_number(shared);
+}
+
+void accepted_stays_not(struct held *held, int fd)
+{
+	(void)fd;
+	if (held->kind == HELD_ACCEPTED)
+		held->accepted.stays = false;
+}
+
+void accepted_give_back(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED || accepted->stays || accepted->ended || !accepted->shared)
+		return;
+	shared_let_go(accepted->shared);
+	accepted->given_back = true;
+}
+
+void accepted_take_again(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED || !accepted->given_back)
+		return;
+	accepted->given_back = false;
+	accepted->ended = !shared_hold_again(accepted->shared);
+}
+
 /* The process that goes on with a shared connection replaces its keys. */
 static void settle(struct accepted *accepted)
 {
-	if (stream_may_move(accepted->stream) && shared_claim(accepted->shared))
+	if (!accepted->keyless && stream_may_move(accepted->stream) && shared_claim(accepted->shared))
 		stream_move_here(accepted->stream);
 	else
 		stream_move_away(accepted->stream);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "family.h"
 #include "process.h"
 #include "real.h"
 #include "table.h"
@@ -144,6 +145,8 @@ void hook_closefrom(int first)
 /* Returns fd, which has become a duplicate of held, of which a use is given back. */
 static int duplicated(struct held *held, int fd)
 {
+	if (fd >= 0 && process_is_guest() && held->kind == HELD_ACCEPTED)
+		held->accepted.moved = true;
 	if (fd >= 0 && !process_is_guest()) {
 		if (held->kind != HELD_HIDDEN)
 			table_set(fd, held);
@@ -175,7 +178,7 @@ static int vacate(int fd, int to)
 		return 0;
 	}
 	if (held->kind == HELD_HIDDEN)
-		err = listener_make_room(to);
+		err = family_make_room(to) ? 0 : listener_make_room(to);
 	else
 		table_leave(to);
 	held_put(held);
@@ -202,6 +205,17 @@ HOOK(int, dup3, (int fd, int to, int flags))
 		return -1;
 	held = fd == to ? NULL : held_at(fd);
 	return held ? duplicated(held, real_dup3(fd, to, flags)) : real_dup3(fd, to, flags);
+}
+
+HOOK(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to))
+{
+	struct held *held = held_of_kind(fd, HELD_ACCEPTED);
+
+	if (held) {
+		held->accepted.moved = true;
+		held_put(held);
+	}
+	return real_posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 /* ---- flags ---- */

@@ -16,11 +16,22 @@
 /* ---- the next program in this process, or in a child ---- */
 
 /* On the stack: a child by vfork() shall leave nothing in its parent's memory. */
-#define WITH_OURS(environment) inherit_environment(alloca(inherit_room(environment)), environment)
+#define PREPARE(next, environment, here) inherit_prepare(next, alloca(inherit_room(environment)), environment, here)
+
+#define EXEC(told, call)                                                                                               \
+	do {                                                                                                           \
+		struct next_program next;                                                                              \
+		int result;                                                                                            \
+                                                                                                                       \
+		PREPARE(&next, told, !process_is_guest());                                                             \
+		result = call;                                                                                         \
+		inherit_undo(&next);                                                                                   \
+		return result;                                                                                         \
+	} while (0)
 
 HOOK(int, execve, (const char *path, char *const *argv, char *const *environment))
 {
-	return real_execve(path, argv, WITH_OURS(environment));
+	EXEC(environment, real_execve(path, argv, next.environment));
 }
 
 HOOK(int, execv, (const char *path, char *const *argv))
@@ -30,7 +41,7 @@ HOOK(int, execv, (const char *path, char *const *argv))
 
 HOOK(int, execvpe, (const char *file, char *const *argv, char *const *environment))
 {
-	return real_execvpe(file, argv, WITH_OURS(environment));
+	EXEC(environment, real_execvpe(file, argv, next.environment));
 }
 
 HOOK(int, execvp, (const char *file, char *const *argv))
@@ -40,12 +51,12 @@ HOOK(int, execvp, (const char *file, char *const *argv))
 
 HOOK(int, fexecve, (int fd, char *const *argv, char *const *environment))
 {
-	return real_fexecve(fd, argv, WITH_OURS(environment));
+	EXEC(environment, real_fexecve(fd, argv, next.environment));
 }
 
 HOOK(int, execveat, (int folder, const char *path, char *const *argv, char *const *environment, int flags))
 {
-	return real_execveat(folder, path, argv, WITH_OURS(environment), flags);
+	EXEC(environment, real_execveat(folder, path, argv, next.environment, flags));
 }
 
 static size_t count_arguments(va_list *arguments)
@@ -99,18 +110,29 @@ HOOK(int, execle, (const char *path, const char *first, ...))
 	return hook_execve(path, list, environment);
 }
 
+#define SPAWN(told, call)                                                                                              \
+	do {                                                                                                           \
+		struct next_program next;                                                                              \
+		int result;                                                                                            \
+                                                                                                                       \
+		PREPARE(&next, told, false);                                                                           \
+		result = call;                                                                                         \
+		(result == 0 ? inherit_done : inherit_undo)(&next);                                                    \
+		return result;                                                                                         \
+	} while (0)
+
 HOOK(int, posix_spawn,
      (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
       char *const *argv, char *const *environment))
 {
-	return real_posix_spawn(pid, path, actions, attributes, argv, WITH_OURS(environment));
+	SPAWN(environment, real_posix_spawn(pid, path, actions, attributes, argv, next.environment));
 }
 
 HOOK(int, posix_spawnp,
      (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
       char *const *argv, char *const *environment))
 {
-	return real_posix_spawnp(pid, file, actions, attributes, argv, WITH_OURS(environment));
+	SPAWN(environment, real_posix_spawnp(pid, file, actions, attributes, argv, next.environment));
 }
 
 /* The C library starts the shell by itself. */

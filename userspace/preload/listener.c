@@ -11,13 +11,13 @@
 #include <sys/timerfd.h>
 
 #include "connection.h"
+#include "family.h"
 #include "ktlsd.h"
 #include "registrations.h"
 #include "say.h"
 #include "settings.h"
 #include "table.h"
 
-#define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
 #define PATIENCE_MS 10000
 #define AGAIN_MS 300 /* later, a server that waits for events waits for this, too */
 
@@ -83,28 +83,10 @@ static const char *remedy(int error)
 	}
 }
 
-static bool any;
-
-bool listener_any(void)
-{
-	return any;
-}
-
 /* The receiving socket, or -errno. */
 static int hand_over(const struct listener *listener, int patience_ms, char *why, size_t why_size)
 {
 	return connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
-}
-
-static int hide(int fd)
-{
-	int hidden = fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_LEAST);
-
-	if (hidden < 0)
-		hidden = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (hidden >= 0)
-		table_hide(hidden);
-	return hidden;
 }
 
 static void warn_of_rings(void)
@@ -121,7 +103,7 @@ static int begin(struct held *held, int fd)
 	char why[300];
 	int receiver, err;
 
-	listener->hidden = hide(fd);
+	listener->hidden = table_hide_away(fd);
 	if (listener->hidden < 0)
 		return -errno;
 	listener_match_close_on_exec(held);
@@ -136,7 +118,7 @@ static int begin(struct held *held, int fd)
 	if (err < 0)
 		return err;
 	listener_match_close_on_exec(held);
-	any = true;
+	family_note_port(listener->port);
 	say_more("port %u: the agent accepts, service \"%s\"", listener->port, listener->service);
 	warn_of_rings();
 	return 0;
@@ -478,7 +460,7 @@ static void move_hidden(struct held *held, int fd)
 	(void)fd;
 	if (held->kind != HELD_LISTENER || listener->hidden != atomic_load(&wanted))
 		return;
-	hidden = hide(listener->hidden);
+	hidden = table_hide_away(listener->hidden);
 	if (hidden < 0)
 		return;
 	table_show(listener->hidden);

@@ -49,9 +49,6 @@ void listener_match_close_on_exec(const struct held *held);
 /* The program wants the hidden descriptor's number for itself: 0 or -errno. */
 int listener_make_room(int number);
 
-/* Whether this process has handed any over. */
-bool listener_any(void);
-
 void listener_free(struct listener *listener);
 
 #endif

@@ -7,7 +7,6 @@
 #include "inherit.h"
 #include "process.h"
 #include "real.h"
-#include "say.h"
 #include "settings.h"
 #include "table.h"
 
@@ -23,9 +22,6 @@ __attribute__((constructor)) static void begin(void)
 __attribute__((destructor)) static void finish(void)
 {
 	process_exit();
-	if (!listener_any() && settings_is_command() && !process_has_forked())
-		say_more(
-			"the command has ended, and never listened on a port that was chosen, as far as the C library knows");
 }
 
 /* See ktls-run(1). */

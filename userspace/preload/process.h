@@ -19,7 +19,4 @@ bool process_is_guest(void);
 void process_end(void);
 void process_exit(void);
 
-/* Whether it has made a child so far. */
-bool process_has_forked(void);
-
 #endif

@@ -77,6 +77,8 @@
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                                   \
 	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
 	  (pid, file, actions, attributes, argv, environment))                                                         \
+	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to),               \
+	  (actions, fd, to))                                                                                           \
 	X(int, system, (const char *command), (command))                                                               \
 	X(FILE *, popen, (const char *command, const char *mode), (command, mode))                                     \
 	X(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))

@@ -109,6 +109,12 @@ bool settings_of_port(uint16_t number, struct port *port)
 	return port_count == 0 && port->service;
 }
 
+size_t settings_ports(const struct port **list)
+{
+	*list = ports;
+	return port_count;
+}
+
 bool settings_verbose(void)
 {
 	return value_of(RUN_VERBOSE);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "table.h"
 
 #define BATCH 32
+#define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
 
 _Atomic(struct held *) table[TABLE_SIZE];
 static _Atomic int highest = -1;
@@ -243,4 +245,14 @@ void table_show(int fd)
 
 	if (fd >= 0 && fd < TABLE_SIZE)
 		atomic_compare_exchange_strong(&table[fd], &mark, NULL);
+}
+
+int table_hide_away(int fd)
+{
+	int number = fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_LEAST);
+
+	if (number < 0)
+		number = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	table_hide(number);
+	return number;
 }

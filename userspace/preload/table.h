@@ -92,4 +92,7 @@ bool table_is_left_alone(int fd);
 void table_hide(int fd);
 void table_show(int fd);
 
+/* A duplicate of fd under a number that the program does not look at, marked so; -1 with errno. */
+int table_hide_away(int fd);
+
 #endif
