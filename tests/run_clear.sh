@@ -167,6 +167,60 @@ start_agent <<END
 $(services)
 END
 
+# ---- what we are not in ----
+
+printf 'int main(void) { return 7; }\n' >"$dir/static.c"
+gcc -static -o "$dir/static" "$dir/static.c" || bail_out "no static program"
+gcc -o "$dir/dynamic" "$dir/static.c"
+says "the command becomes a static program: not so" 'static program.*It is not run' 'not permitted' -- \
+	ktls-run -- sh -c 'exec "$0"' "$dir/static"
+cat >"$dir/become.py" <<'END'
+import os, sys
+try:
+    os.execv(sys.argv[1], sys.argv[1:])
+except PermissionError as error:
+    print("refused", error)
+END
+says "likewise, with the error" 'static program.*It is not run' 'refused.*not permitted' -- \
+	ktls-run -- python3 "$dir/become.py" "$dir/static"
+says "it starts one: people are told" 'static program.*if it listens, then in clear' 'status 7' -- \
+	ktls-run -- sh -c '"$0"; echo "status $?"' "$dir/static"
+says "by posix_spawn" 'static program.*if it listens, then in clear' -- \
+	ktls-run -- python3 -c 'import os, sys; os.waitpid(os.posix_spawn(sys.argv[1], sys.argv[1:], {}), 0)' "$dir/static"
+cp "$dir/dynamic" "$dir/mode" && chown daemon "$dir/mode" && chmod 4755 "$dir/mode"
+says "a setuid program" 'is setuid.*It is not run' -- ktls-run -- python3 "$dir/become.py" "$dir/mode"
+says "an effective user that is not the real one" 'not the real one.*It is not run' -- \
+	ktls-run -- setpriv --euid daemon "$dir/dynamic"
+library=$(ktls-run -- sh -c 'echo "${LD_PRELOAD%%:*}"')
+says "where the library can't be seen" "$library.*can't be read.*It is not run" -- \
+	unshare -m ktls-run -- sh -c 'mount -t tmpfs none "${1%/*}" && exec "$0"' "$dir/dynamic" "$library"
+check "a program that is not there is the shell's matter" eval '! ktls-run -- sh -c "exec nonsense" 2>&1 | grep "It is not run"'
+
+cat >"$dir/mptcp.py" <<'END'
+import socket, sys
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+if sys.argv[1:] == ["try"]:
+    sys.exit(0)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+try:
+    listener.listen()
+except OSError as error:
+    print("refused", error)
+END
+next_port
+if python3 "$dir/mptcp.py" try 2>/dev/null; then
+	says "an MPTCP listener on a port that was chosen" 'takes TCP listeners alone' 'refused.*rotocol not supported' -- \
+		ktls-run -- python3 "$dir/mptcp.py" "$port"
+	check "and on another" eval '! ktls-run --port 1 -- python3 "$dir/mptcp.py" "$port" 2>&1 | grep refused'
+else
+	skip "an MPTCP listener on a port that was chosen" "no MPTCP in this kernel"
+fi
+says "listen() by syscall()" 'the agent accepts' -- ktls-run --verbose -- python3 -c '
+import ctypes, socket
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+ctypes.CDLL(None).syscall(50, listener.fileno(), 5)'
+
 # Whose command uses it once more means the inner one.
 started "ktls-run in ktls-run" sh -c 'exec ktls-run --port 1 -- "$0" --count 1' "$plain"
 refused "ktls-run in ktls-run: the inner one counts" serves_tls

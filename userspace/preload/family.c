@@ -120,6 +120,11 @@ static bool has_port(uint16_t port)
 	return atomic_load(&family->ports[port / 8]) >> port % 8 & 1;
 }
 
+bool family_has_listened(void)
+{
+	return family && has_port(0);
+}
+
 static void say_what_is_missing(void)
 {
 	const struct port *ports;

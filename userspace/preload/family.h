@@ -28,6 +28,7 @@ void family_loses_sight(void);
 
 /* Somebody listens there, and has handed the listener over. */
 void family_note_port(uint16_t port);
+bool family_has_listened(void);
 
 /* Memory for counting connections; NULL: there is none. */
 void *family_memory(void);

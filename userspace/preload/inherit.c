@@ -208,21 +208,25 @@ static void put_together(char **variables, char *const *environment, bool told, 
 	variables[count] = NULL;
 }
 
-void inherit_prepare(struct next_program *next, void *memory, char *const *environment, bool here)
+void inherit_prepare(struct next_program *next, void *memory, char *const *environment)
 {
 	size_t most = count_of(environment);
 	char **variables = memory;
 	struct list list = {.text = (char *)(variables + most + SETTINGS_MOST), .length = sizeof(head) - 1};
 
-	*next = (struct next_program){
-		.environment = variables, .list = list.text, .family = family_pass(), .here = here};
+	next->environment = variables;
+	next->list = list.text;
+	next->family = next->fits ? family_pass() : -1;
 	memcpy(list.text, head, sizeof(head));
-	if (here)
+	if (next->here)
 		table_each(accepted_stays_not);
-	else
+	if (!next->here && next->fits)
 		family_grows();
-	write_list(&list, next);
-	if (here)
+	if (next->here && !next->fits)
+		family_shrinks();
+	if (next->fits)
+		write_list(&list, next);
+	if (next->here)
 		table_each(accepted_give_back);
 	preload_with_us(list.text + LIST_MAX, environment);
 	put_together(variables, environment, is_told(environment), list.text, list.text + LIST_MAX);
@@ -250,12 +254,14 @@ void inherit_undo(const struct next_program *next)
 	int error = errno;
 
 	inherit_done(next);
-	if (next->here) {
-		table_each(accepted_take_again);
-	} else {
-		let_go(next->list);
+	if (!next->here && next->fits)
 		family_shrinks();
-	}
+	if (next->here && !next->fits)
+		family_grows();
+	if (next->here)
+		table_each(accepted_take_again);
+	else
+		let_go(next->list);
 	errno = error;
 }
 

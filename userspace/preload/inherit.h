@@ -15,14 +15,15 @@ struct next_program {
 	char *list; /* points into it */
 	int family; /* a descriptor; -1: none */
 	bool here;  /* in this process, else in another */
+	bool fits;  /* we are preloaded into it */
 };
 
 /*
  * Before exec, with memory of inherit_room() bytes: what the next program is told. Settings that a server has removed are put
- * back: a program without them would serve in clear. here: it takes this process's place.
+ * back: a program without them would serve in clear. here and fits are set. here: it takes this process's place.
  */
 size_t inherit_room(char *const *environment);
-void inherit_prepare(struct next_program *next, void *memory, char *const *environment, bool here);
+void inherit_prepare(struct next_program *next, void *memory, char *const *environment);
 
 /* There is no next program; errno stays. Or there is one, in another process. */
 void inherit_undo(const struct next_program *next);

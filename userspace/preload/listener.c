@@ -128,13 +128,24 @@ enum choice {
 	LISTENS_NOT,
 	STAYS_CLEAR, /* it is not on a port that was chosen */
 	IS_FOR_US,
+	IS_UNFIT, /* it is, and serves TCP clients, but kernel TLS takes TCP alone: MPTCP, SMC */
 };
 
 static enum choice choice_of(int fd, struct port *port)
 {
 	if (option_of(fd, SO_ACCEPTCONN) != 1)
 		return LISTENS_NOT;
-	return is_tcp(fd) && settings_of_port(port_of(fd), port) ? IS_FOR_US : STAYS_CLEAR;
+	if (option_of(fd, SO_TYPE) != SOCK_STREAM || option_of(fd, SO_PROTOCOL) == IPPROTO_SCTP ||
+	    !settings_of_port(port_of(fd), port) || port->number == 0)
+		return STAYS_CLEAR;
+	return is_tcp(fd) ? IS_FOR_US : IS_UNFIT;
+}
+
+static int refuse_unfit(const struct port *port)
+{
+	say("port %u: the agent takes TCP listeners alone, and this is another protocol (MPTCP?): have the server use TCP",
+	    port->number);
+	return -EPROTONOSUPPORT;
 }
 
 static int take_over(int fd, const struct port *port)
@@ -160,29 +171,43 @@ int listener_begin(int fd, int backlog)
 
 	if (listen(fd, backlog) < 0)
 		return -errno;
-	if (choice_of(fd, &port) != IS_FOR_US)
+	switch (choice_of(fd, &port)) {
+	case IS_FOR_US:
+		err = take_over(fd, &port);
+		break;
+	case IS_UNFIT:
+		err = refuse_unfit(&port);
+		break;
+	default:
 		return 0;
-	err = take_over(fd, &port);
+	}
 	if (err < 0)
 		shutdown(fd, SHUT_RDWR); /* or clients would be served in clear */
 	return err;
 }
 
 /* It listens already, and the program has no way to hear that it must not accept. */
-static void take_over_or_end(int fd, const struct port *port)
+static void take_over_or_end(int fd, const struct port *port, enum choice choice)
 {
-	if (take_over(fd, port) == 0)
+	if ((choice == IS_UNFIT ? refuse_unfit(port) : take_over(fd, port)) == 0)
 		return;
 	say("port %u: this program was given it listening, and would serve it in clear: it ends here", port->number);
 	_exit(1);
 }
 
-void listener_adopt(int fd)
+static enum choice adopt(int fd)
 {
 	struct port port;
+	enum choice choice = choice_of(fd, &port);
 
-	if (choice_of(fd, &port) == IS_FOR_US)
-		take_over_or_end(fd, &port);
+	if (choice == IS_FOR_US || choice == IS_UNFIT)
+		take_over_or_end(fd, &port, choice);
+	return choice;
+}
+
+void listener_adopt(int fd)
+{
+	adopt(fd);
 }
 
 static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
@@ -194,22 +219,6 @@ void listener_after_fork(void)
 	pthread_mutex_init(&room, NULL);
 }
 
-static void meet(int fd)
-{
-	struct port port;
-
-	switch (choice_of(fd, &port)) {
-	case IS_FOR_US:
-		take_over_or_end(fd, &port);
-		break;
-	case STAYS_CLEAR:
-		table_leave_alone(fd);
-		break;
-	case LISTENS_NOT:
-		break;
-	}
-}
-
 struct held *listener_meet(int fd)
 {
 	struct held *held;
@@ -218,8 +227,8 @@ struct held *listener_meet(int fd)
 		return NULL;
 	pthread_mutex_lock(&meeting);
 	held = held_of_kind(fd, HELD_LISTENER);
-	if (!held)
-		meet(fd);
+	if (!held && adopt(fd) == STAYS_CLEAR)
+		table_leave_alone(fd);
 	pthread_mutex_unlock(&meeting);
 	return held ? held : held_of_kind(fd, HELD_LISTENER);
 }
