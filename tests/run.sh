@@ -14,6 +14,8 @@ services() {
 	server_service others
 	echo "allow_users = daemon"
 	client_service client
+	server_service everyone
+	echo "allow_everyone = yes"
 }
 start_agent <<END
 $(services)
@@ -218,6 +220,15 @@ for way in "--wait blocking" "--threads 3" "--wait poll" "--wait edge" "--proces
 	away="${away:-} $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
 	port=$((port + 1))
 done
+# Without /proc, as nobody, and with a way to the agent.
+mkdir -p "$dir/root$dir" && mount --bind "$dir" "$dir/root$dir"
+for way in epoll edge; do
+	run_options='--service everyone'
+	run "$dir/away.$port" plain --wait $way --chroot "$dir/root"
+	wait_for 10 grep -q '^port' "$dir/away.$port"
+	away="$away $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
+	port=$((port + 1)) run_options=''
+done
 stop_agent
 sleep 0.3
 for one in $away; do
@@ -241,6 +252,7 @@ for one in $away; do
 	answers "and others are" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end
 done
 
+umount "$dir/root$dir"
 
 mv "$dir/handoff" "$dir/elsewhere"
 says "no agent: the server is told, and people" 'listen (ENOENT|ECONNREFUSED)' 'is it running' -- timeout 10 ktls-run -- plain

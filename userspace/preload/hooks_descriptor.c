@@ -255,6 +255,20 @@ FCNTL(fcntl)
 FCNTL(fcntl64)
 FCNTL(__fcntl)
 
+/* What a listener is waited for with has to be known when another file takes its place. */
+HOOK(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event))
+{
+	struct held *held = held_of_kind(fd, HELD_LISTENER);
+	int result = real_epoll_ctl(epoll, operation, fd, event);
+
+	if (held) {
+		if (result == 0 && !process_is_guest())
+			listener_note(held, epoll, operation, fd, event);
+		held_put(held);
+	}
+	return result;
+}
+
 static int device_control(struct held *held, int fd, unsigned long request, void *value)
 {
 	int result;

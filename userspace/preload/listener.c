@@ -13,7 +13,6 @@
 #include "connection.h"
 #include "family.h"
 #include "ktlsd.h"
-#include "registrations.h"
 #include "say.h"
 #include "settings.h"
 #include "table.h"
@@ -112,7 +111,7 @@ static int begin(struct held *held, int fd)
 		say("port %u, service \"%s\": %s; %s", listener->port, listener->service, why, remedy(receiver));
 		return receiver;
 	}
-	err = replace_descriptor(fd, receiver);
+	err = replace_descriptor(fd, receiver, &listener->registrations);
 	if (err == 0 && !table_set(fd, held))
 		err = -EMFILE;
 	if (err < 0)
@@ -266,7 +265,7 @@ static int wait_for_agent(struct listener *listener, int fd)
 	if (timer < 0)
 		return -errno;
 	timerfd_settime(timer, 0, &each_second, NULL);
-	err = replace_descriptor(fd, timer);
+	err = replace_descriptor(fd, timer, &listener->registrations);
 	if (err == 0)
 		listener->away = true;
 	return err;
@@ -284,7 +283,7 @@ static int hand_over_again(struct listener *listener, int fd)
 		listener->told = true;
 		return listener->away ? 0 : wait_for_agent(listener, fd);
 	}
-	err = replace_descriptor(fd, receiver);
+	err = replace_descriptor(fd, receiver, &listener->registrations);
 	if (err < 0)
 		return err;
 	if (listener->told)
@@ -434,6 +433,13 @@ int listener_again(struct held *held, int fd, int backlog)
 	return err;
 }
 
+void listener_note(struct held *held, int epoll, int operation, int fd, const struct epoll_event *event)
+{
+	pthread_mutex_lock(&held->lock);
+	registrations_note(&held->listener.registrations, epoll, operation, fd, event);
+	pthread_mutex_unlock(&held->lock);
+}
+
 /* Who waits in accept() wakes up, and finds that nobody listens. */
 int listener_shutdown(const struct held *held, int fd, int how)
 {
@@ -487,6 +493,7 @@ int listener_make_room(int number)
 
 void listener_free(struct listener *listener)
 {
+	registrations_free(&listener->registrations);
 	if (listener->hidden < 0)
 		return;
 	table_show(listener->hidden);

@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <time.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -36,6 +37,8 @@
 	X(int, dup2, (int fd, int to), (fd, to))                                                                       \
 	X(int, dup3, (int fd, int to, int flags), (fd, to, flags))                                                     \
 	X(int, fcntl, (int fd, int command, unsigned long value), (fd, command, value))                                \
+	X(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event),                               \
+	  (epoll, operation, fd, event))                                                                               \
 	X(int, ioctl, (int fd, unsigned long request, void *value), (fd, request, value))                              \
 	X(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))                                          \
 	X(ssize_t, __read_chk, (int fd, void *data, size_t size, size_t room), (fd, data, size, room))                 \
