@@ -138,6 +138,7 @@ void accepted_after_fork(struct held *held, int fd)
 	if (held->kind != HELD_ACCEPTED)
 		return;
 	accepted->settled = accepted->touched = false;
+	atomic_store(&accepted->reader, 0);
 	stream_after_fork(accepted->stream);
 }
 
@@ -212,30 +213,27 @@ static struct ktlsd_stream *touch(struct accepted *accepted)
 
 void accepted_add_file(struct held *held, FILE *file)
 {
-	FILE **files = held->accepted.files;
-
-	pthread_mutex_lock(&held->lock);
 	for (int i = 0; i < ACCEPTED_FILES; i++) {
-		if (!files[i]) {
-			files[i] = file;
+		FILE *none = NULL;
+
+		if (atomic_compare_exchange_strong(&held->accepted.files[i], &none, file))
 			break;
-		}
 	}
-	pthread_mutex_unlock(&held->lock);
 }
 
 static void drop_files(struct accepted *accepted, const FILE *file, int fd)
 {
-	for (int i = 0; i < ACCEPTED_FILES; i++)
-		if (accepted->files[i] && (accepted->files[i] == file || fileno(accepted->files[i]) == fd))
-			accepted->files[i] = NULL;
+	for (int i = 0; i < ACCEPTED_FILES; i++) {
+		FILE *one = atomic_load(&accepted->files[i]);
+
+		if (one && (one == file || fileno(one) == fd))
+			atomic_store(&accepted->files[i], NULL);
+	}
 }
 
 void accepted_drop_file(struct held *held, const FILE *file)
 {
-	pthread_mutex_lock(&held->lock);
 	drop_files(&held->accepted, file, -1);
-	pthread_mutex_unlock(&held->lock);
 }
 
 /* Not fflush(): a thread that waits for input has its stream locked, and the end of the process can't wait for it. */
@@ -435,22 +433,50 @@ static bool is_another(const struct accepted *accepted, ssize_t result)
 	return result <= 0 && result != -EAGAIN && result != -EINTR && !socket_cipher(accepted->stream->fd, TLS_RX);
 }
 
+/*
+ * Who does not want to wait does not wait for another thread that does, either. A thread that finds itself inside has left a
+ * receive by longjmp(), or is in a signal's handler.
+ */
+static int begin_receive(struct held *held, int flags)
+{
+	struct accepted *accepted = &held->accepted;
+	bool busy = pthread_mutex_trylock(&held->lock) != 0;
+
+	if (busy && !pthread_equal(atomic_load(&accepted->reader), pthread_self())) {
+		if (flags & MSG_DONTWAIT || stream_is_nonblocking(accepted->stream))
+			return -EAGAIN;
+		pthread_mutex_lock(&held->lock);
+	}
+	atomic_store(&accepted->reader, pthread_self());
+	touch(accepted);
+	return 0;
+}
+
+static void end_receive(struct held *held)
+{
+	atomic_store(&held->accepted.reader, 0);
+	pthread_mutex_unlock(&held->lock);
+}
+
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags)
 {
 	struct accepted *accepted = &held->accepted;
 	size_t total = total_length(parts, count);
 	ssize_t result;
 
+	if (flags & MSG_OOB)
+		return -EINVAL; /* as TCP says it where there is none: TLS has no urgent data */
 	if (total == 0)
 		return 0;
-	pthread_mutex_lock(&held->lock);
-	touch(accepted);
+	result = begin_receive(held, flags);
+	if (result < 0)
+		return result;
 	if (flags & MSG_TRUNC && !(flags & MSG_PEEK))
 		result = throw_away(accepted, total, flags & ~MSG_TRUNC);
 	else
 		result = receive_all(accepted, parts, count, total, flags);
 	result = is_another(accepted, result) ? -ENOTSOCK : as_tcp(accepted, result);
-	pthread_mutex_unlock(&held->lock);
+	end_receive(held);
 	return result;
 }
 
@@ -461,8 +487,9 @@ ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int f
 
 	if (size == 0)
 		return 0;
-	pthread_mutex_lock(&held->lock);
-	touch(accepted);
+	result = begin_receive(held, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0);
+	if (result < 0)
+		return result;
 	if (accepted->head) {
 		size_t left = accepted->head_length - accepted->head_taken;
 
@@ -476,7 +503,7 @@ ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int f
 	} else {
 		result = as_tcp(accepted, ktlsd_stream_splice_in(accepted->stream, pipe, size, flags));
 	}
-	pthread_mutex_unlock(&held->lock);
+	end_receive(held);
 	return result;
 }
 

@@ -3,6 +3,7 @@
 #ifndef KTLS_RUN_ACCEPTED_H
 #define KTLS_RUN_ACCEPTED_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,13 +22,14 @@ struct shared;
 struct accepted {
 	struct ktlsd_stream *stream;
 	_Atomic(struct shared *) shared; /* with other processes, since a fork; NULL: it is ours alone */
+	_Atomic pthread_t reader;	 /* the thread that receives; 0: none does */
 	char *peer;			 /* what ktls_run_peer() says; NULL: nothing is known */
 	uint8_t *head;			 /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
-	FILE *files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
-	bool settled;		     /* whether we are the one of those processes that replaces keys */
-	bool inherited;		     /* by exec, and not counted: somebody else may have it, too */
-	bool keyless;		     /* by exec: keys are replaced elsewhere, or not at all */
+	_Atomic(FILE *) files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
+	bool settled;			       /* whether we are the one of those processes that replaces keys */
+	bool inherited;			       /* by exec, and not counted: somebody else may have it, too */
+	bool keyless;			       /* by exec: keys are replaced elsewhere, or not at all */
 	bool moved;	 /* to another number in a program that we start: there it is open, whatever it is here */
 	bool stays;	 /* open in the next program */
 	bool given_back; /* our share, because it is not */

@@ -27,8 +27,8 @@ struct held {
 	_Atomic unsigned int uses;	  /* by the table, and by calls under way; 0: it is nobody's */
 	_Atomic unsigned int descriptors; /* numbers in this process */
 	enum held_kind kind;
-	unsigned int round; /* the last table_each() that met it */
-	struct held *next;  /* that is nobody's */
+	_Atomic unsigned int round; /* the last table_each() that met it */
+	struct held *next;	    /* that is nobody's */
 	pthread_mutex_t lock;
 	union {
 		struct listener listener;
