@@ -175,6 +175,46 @@ serve --each at_once
 answers "_exit(): it is thrown away, and the end comes" 'say:hello\n' flush hear_end
 stop
 
+# A thread waits for data, and another does not want to.
+cat >"$dir/threads.py" <<'END'
+import socket, sys, threading, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, address = listener.accept()
+received = []
+waiting = threading.Thread(target=lambda: received.append(connection.recv(100)))
+waiting.start()
+time.sleep(0.5)
+try:
+    connection.recv(100, socket.MSG_DONTWAIT)
+except BlockingIOError:
+    connection.sendall(b"nothing\n")
+try:
+    connection.recv(1, socket.MSG_OOB)
+except OSError as error:
+    connection.sendall(b"%d\n" % error.errno)
+waiting.join()
+connection.sendall(received[0])
+connection.close()
+END
+next_port
+run "$dir/threads.log" python3 "$dir/threads.py" "$port"
+wait_for 10 handed "$dir/threads.log"
+answers "another thread waits: who does not want to does not; MSG_OOB: EINVAL" 'hear:nothing\n' 'hear:22\n' 'say:hello\n' flush \
+	'hear:hello\n' hear_end
+
+# Standard error may be anything.
+cat >"$dir/errors.py" <<'END'
+import os, socket, sys
+os.close(2)
+assert os.open(sys.argv[1], os.O_CREAT | os.O_RDWR) == 2
+socket.create_server(("127.0.0.1", 0))
+log = os.open(sys.argv[2], os.O_CREAT | os.O_RDWR)
+os.dup2(log, 2)
+socket.create_server(("127.0.0.1", 0))
+END
+check "a file that got standard error's number is left alone" eval \
+	'ktls-run --verbose -- python3 "$dir/errors.py" "$dir/data" "$dir/log" && [ ! -s "$dir/data" ] && grep "the agent accepts" "$dir/log"'
+
 serve --raw-close
 for round in 1 2 3 4; do
 	answers "closed past the C library, round $round: the number is what it is next" 'say:hello\n' flush 'hear:hello\n' end flush \

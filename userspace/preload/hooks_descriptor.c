@@ -6,11 +6,13 @@
 #include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 #include <sys/ioctl.h>
 
 #include "family.h"
 #include "process.h"
 #include "real.h"
+#include "say.h"
 #include "table.h"
 
 /* ---- closing ---- */
@@ -121,6 +123,11 @@ HOOK(int, close_range, (unsigned int first, unsigned int last, int flags))
 {
 	unsigned int next;
 
+	if (flags == CLOSE_RANGE_UNSHARE && first <= last) { /* an empty range's worth of it, and then as usual */
+		if (real_close_range(TABLE_SIZE, TABLE_SIZE, flags) < 0)
+			return -1;
+		flags = 0;
+	}
 	if (flags || first > last || process_is_guest())
 		return change_range(first, last, flags);
 	while (first <= last) {
@@ -187,24 +194,26 @@ static int vacate(int fd, int to)
 	return err < 0 ? -1 : 0;
 }
 
+/* fd stands under to now, or result is -1. A use of held, which may be NULL, is given back. */
+static int moved(struct held *held, int to, int result)
+{
+	if (result >= 0 && to == STDERR_FILENO && !process_is_guest())
+		say_elsewhere();
+	return held ? duplicated(held, result) : result;
+}
+
 HOOK(int, dup2, (int fd, int to))
 {
-	struct held *held;
-
 	if (vacate(fd, to) < 0)
 		return -1;
-	held = fd == to ? NULL : held_at(fd);
-	return held ? duplicated(held, real_dup2(fd, to)) : real_dup2(fd, to);
+	return moved(fd == to ? NULL : held_at(fd), to, real_dup2(fd, to));
 }
 
 HOOK(int, dup3, (int fd, int to, int flags))
 {
-	struct held *held;
-
 	if (vacate(fd, to) < 0)
 		return -1;
-	held = fd == to ? NULL : held_at(fd);
-	return held ? duplicated(held, real_dup3(fd, to, flags)) : real_dup3(fd, to, flags);
+	return moved(fd == to ? NULL : held_at(fd), to, real_dup3(fd, to, flags));
 }
 
 HOOK(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to))

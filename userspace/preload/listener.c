@@ -82,10 +82,17 @@ static const char *remedy(int error)
 	}
 }
 
-/* The receiving socket, or -errno. */
+/* The receiving socket, or -errno. What was set for waiting on the listener goes for waiting on that. */
 static int hand_over(const struct listener *listener, int patience_ms, char *why, size_t why_size)
 {
-	return connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
+	int receiver =
+		connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
+	struct timeval patience;
+	socklen_t length = sizeof(patience);
+
+	if (receiver >= 0 && getsockopt(listener->hidden, SOL_SOCKET, SO_RCVTIMEO, &patience, &length) == 0)
+		setsockopt(receiver, SOL_SOCKET, SO_RCVTIMEO, &patience, length);
+	return receiver;
 }
 
 static void warn_of_rings(void)

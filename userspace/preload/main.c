@@ -7,12 +7,14 @@
 #include "inherit.h"
 #include "process.h"
 #include "real.h"
+#include "say.h"
 #include "settings.h"
 #include "table.h"
 
 __attribute__((constructor)) static void begin(void)
 {
 	real_find();
+	say_begin();
 	settings_read();
 	process_begin();
 	at_quick_exit(process_end); /* the last one, as it is the first */
