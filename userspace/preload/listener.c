@@ -71,6 +71,8 @@ static const char *remedy(int error)
 		return "is it running? (systemctl start ktlsd; KTLSD_HANDOFF or --agent name its socket)";
 	case -EACCES:
 		return "allow_users or allow_groups in ktlsd.conf, and the socket's permissions, say who may";
+	case -EAFNOSUPPORT:
+		return "is AF_UNIX among the unit's RestrictAddressFamilies=?";
 	case -EPROTO:
 		return "the agent is older than this program";
 	case -ETIMEDOUT:

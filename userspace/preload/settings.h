@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Once, at the start. */
+/* At the start. */
 void settings_read(void);
 
 struct port {
