@@ -67,6 +67,10 @@ elif way == "posix_spawn":
     os.waitpid(os.posix_spawn(plain, arguments, {}), 0)
 elif way == "posix_spawnp":
     os.waitpid(os.posix_spawnp(plain, arguments, {}), 0)
+elif way == "pidfd_spawn":
+    ends = (ctypes.c_char_p * 4)(*[a.encode() for a in arguments], None), (ctypes.c_char_p * 1)(None)
+    if library.pidfd_spawn(ctypes.byref(ctypes.c_int()), plain.encode(), None, None, *ends) == 0:
+        os.wait()
 elif way == "system":
     os.system(" ".join(arguments))
 elif way == "popen":
@@ -78,7 +82,7 @@ elif way == "fork":
         os.execve(plain, arguments, {"PATH": "/bin"})
     os.waitpid(child, 0)
 END
-for way in execve fexecve execveat posix_spawn posix_spawnp system popen fork; do
+for way in execve fexecve execveat posix_spawn posix_spawnp pidfd_spawn system popen fork; do
 	started "$way" python3 "$dir/start.py" "$way" "$plain"
 	check "$way, the environment is empty" serves_tls
 done
@@ -191,7 +195,7 @@ cp "$dir/dynamic" "$dir/mode" && chown daemon "$dir/mode" && chmod 4755 "$dir/mo
 says "a setuid program" 'is setuid.*It is not run' -- ktls-run -- python3 "$dir/become.py" "$dir/mode"
 says "an effective user that is not the real one" 'not the real one.*It is not run' -- \
 	ktls-run -- setpriv --euid daemon "$dir/dynamic"
-library=$(ktls-run -- sh -c 'echo "${LD_PRELOAD%%:*}"')
+library=$(ktls-run -- sh -c 'echo "${LD_PRELOAD%%:*}"' 2>/dev/null)
 says "where the library can't be seen" "$library.*can't be read.*It is not run" -- \
 	unshare -m ktls-run -- sh -c 'mount -t tmpfs none "${1%/*}" && exec "$0"' "$dir/dynamic" "$library"
 check "a program that is not there is the shell's matter" eval '! ktls-run -- sh -c "exec nonsense" 2>&1 | grep "It is not run"'

@@ -175,22 +175,27 @@ HOOK(int, execle, (const char *path, const char *first, ...))
 		return result;                                                                                         \
 	} while (0)
 
-HOOK(int, posix_spawn,
-     (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-      char *const *argv, char *const *environment))
-{
-	SPAWN(path, environment, real_posix_spawn(pid, path, actions, attributes, argv, next.environment));
-}
-
-HOOK(int, posix_spawnp,
-     (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-      char *const *argv, char *const *environment))
-{
-	char path[PATH_MAX];
-
-	SPAWN(fitness_find(file, path) ? path : file, environment,
-	      real_posix_spawnp(pid, file, actions, attributes, argv, next.environment));
-}
+#define SPAWNS(name, names)                                                                                            \
+	HOOK(int, name,                                                                                                \
+	     (int *id, const char *path, const posix_spawn_file_actions_t *actions,                                    \
+	      const posix_spawnattr_t *attributes, char *const *argv, char *const *environment))                       \
+	{                                                                                                              \
+		SPAWN(path, environment, real_##name(id, path, actions, attributes, argv, next.environment));          \
+	}                                                                                                              \
+	HOOK(int, names,                                                                                               \
+	     (int *id, const char *file, const posix_spawn_file_actions_t *actions,                                    \
+	      const posix_spawnattr_t *attributes, char *const *argv, char *const *environment))                       \
+	{                                                                                                              \
+		char path[PATH_MAX];                                                                                   \
+                                                                                                                       \
+		SPAWN(fitness_find(file, path) ? path : file, environment,                                             \
+		      real_##names(id, file, actions, attributes, argv, next.environment));                            \
+	}
+/* A pid_t is an int, too. */
+SPAWNS(posix_spawn, posix_spawnp)
+#if __GLIBC_PREREQ(2, 39) /* programs look whether there is one */
+SPAWNS(pidfd_spawn, pidfd_spawnp)
+#endif
 
 /* The C library starts the shell by itself. */
 HOOK(int, system, (const char *command))

@@ -267,14 +267,15 @@ void inherit_undo(const struct next_program *next)
 
 void inherit_restore(void)
 {
-	char *preload_variable;
+	char *room;
 
 	family_loses_sight();
 	if (is_told(environ))
 		return;
-	preload_variable = malloc(inherit_room(environ));
-	if (preload_variable)
-		putenv((char *)preload_with_us(preload_variable, environ)); /* which keeps it */
+	room = malloc(inherit_room(environ));
+	if (room)
+		setenv(preload, preload_with_us(room, environ) + sizeof(preload), 1);
+	free(room);
 	for (const char *const *ours = settings_variables(); *ours; ours++)
 		if (!is_preload(*ours))
 			putenv((char *)*ours);

@@ -80,6 +80,14 @@
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                                   \
 	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
 	  (pid, file, actions, attributes, argv, environment))                                                         \
+	X(int, pidfd_spawn,                                                                                            \
+	  (int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,                                    \
+	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
+	  (pidfd, path, actions, attributes, argv, environment))                                                       \
+	X(int, pidfd_spawnp,                                                                                           \
+	  (int *pidfd, const char *file, const posix_spawn_file_actions_t *actions,                                    \
+	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
+	  (pidfd, file, actions, attributes, argv, environment))                                                       \
 	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to),               \
 	  (actions, fd, to))                                                                                           \
 	X(int, system, (const char *command), (command))                                                               \
