@@ -220,10 +220,11 @@ else
 	skip "an MPTCP listener on a port that was chosen" "no MPTCP in this kernel"
 fi
 says "listen() by syscall()" 'the agent accepts' -- ktls-run --verbose -- python3 -c '
-import ctypes, socket
+import ctypes, os, socket
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
-ctypes.CDLL(None).syscall(50, listener.fileno(), 5)'
+number = 50 if os.uname().machine == "x86_64" else 201 # SYS_listen
+ctypes.CDLL(None).syscall(number, listener.fileno(), 5)'
 
 # Whose command uses it once more means the inner one.
 started "ktls-run in ktls-run" sh -c 'exec ktls-run --port 1 -- "$0" --count 1' "$plain"
