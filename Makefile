@@ -83,7 +83,7 @@ $(O)/libktls-preload.so: $(PRELOAD_OBJECTS) $(O)/libktlsd.a
 	$(CC) -shared -Wl,--exclude-libs,ALL $(PRELOAD_WRAPS) -Wl,-z,defs,-z,relro,-z,now $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 $(O)/preload/run/%.o: OBJECT_CFLAGS = -DKTLSD_LIBDIR='"$(LIBDIR)"'
-$(O)/ktls-run: $(call objects,userspace/preload/run/*.c)
+$(O)/ktls-run: $(call objects,userspace/preload/run/*.c) $(O)/preload/fitness.o
 	$(LINK) -o $@ $^
 
 # ---- programs ----

@@ -11,6 +11,8 @@
  *	--processes N	that many, made after listen()
  *	--threads N	likewise
  *	--each WAY	fork: a child for each connection; exec: likewise, and the connection becomes descriptor 0 and 1 of cat;
+ *			vfork, spawn: the same by vfork(), by posix_spawn(); helper: a child that execs has nothing to do with the
+ *			connection, which is close-on-exec;
  *			stdout, fdopen, quick, at_once: the child reads once, answers and ends: by a stream of the C library that
  *			exit() writes out; by quick_exit(); by _exit(), which throws away what a stream holds
  *	--listeners N	with SO_REUSEPORT, all polled
@@ -30,6 +32,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -259,6 +262,53 @@ static void become_cat(int fd)
 	_exit(1);
 }
 
+/* Nothing but descriptors tells it that there is a connection. */
+static void start_cat(int fd)
+{
+	char *const arguments[] = {"cat", NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t child;
+
+	must(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
+	must(posix_spawn_file_actions_init(&actions) == 0);
+	must(posix_spawn_file_actions_adddup2(&actions, fd, 0) == 0);
+	must(posix_spawn_file_actions_adddup2(&actions, fd, 1) == 0);
+	must(posix_spawnp(&child, "cat", &actions, NULL, arguments, environ) == 0);
+	posix_spawn_file_actions_destroy(&actions);
+	close(fd);
+}
+
+static void vfork_cat(int fd)
+{
+	pid_t child;
+
+	must(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
+	child = vfork();
+	must(child >= 0);
+	if (child == 0) {
+		if (dup2(fd, 0) == 0 && dup2(fd, 1) == 1)
+			execl("/bin/cat", "cat", NULL);
+		_exit(1);
+	}
+	close(fd);
+}
+
+static void serve_beside_helper(int fd)
+{
+	pid_t child;
+
+	must(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
+	child = fork();
+	must(child >= 0);
+	if (child == 0) {
+		execlp("nonsense", "nonsense", NULL);
+		execlp("sleep", "sleep", "3", NULL);
+		_exit(1);
+	}
+	usleep(200000);
+	serve_blocking(fd);
+}
+
 static void answer_once(int fd)
 {
 	char data[100];
@@ -295,6 +345,20 @@ static void serve_in_child(int fd)
 	exit(0);
 }
 
+static void serve_one(int fd)
+{
+	if (is(each_way, "spawn"))
+		start_cat(fd);
+	else if (is(each_way, "vfork"))
+		vfork_cat(fd);
+	else if (is(each_way, "helper"))
+		serve_beside_helper(fd);
+	else if (*each_way)
+		serve_in_child(fd);
+	else
+		serve_blocking(fd);
+}
+
 /* ---- waiting ---- */
 
 /* Why there is no more to accept now. */
@@ -320,10 +384,7 @@ static void *serve_one_by_one(void *argument)
 			usleep(100000);
 			continue;
 		}
-		if (*each_way)
-			serve_in_child(fd);
-		else
-			serve_blocking(fd);
+		serve_one(fd);
 		while (*each_way && waitpid(-1, NULL, WNOHANG) > 0)
 			;
 	}

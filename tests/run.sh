@@ -14,6 +14,8 @@ services() {
 	server_service others
 	echo "allow_users = daemon"
 	client_service client
+	server_service everyone
+	echo "allow_everyone = yes"
 }
 start_agent <<END
 $(services)
@@ -152,9 +154,16 @@ done <<END
 --wait epoll --chroot $dir
 END
 
-serve --each exec
-answers "exec, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
-answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+for way in exec vfork spawn; do
+	serve --each $way
+	answers "$way, the connection as descriptors 0 and 1 of cat" 'say:hello\n' flush 'hear:hello\n' end flush hear_end
+	answers "likewise, 300 kB" bulk:300000 flush hear_bulk:300000 end flush hear_end
+	stop
+done
+
+serve --each helper
+answers "a child that execs something else does not keep the end back" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' \
+	hear_end
 stop
 
 for way in stdout fdopen quick; do
@@ -165,6 +174,46 @@ done
 serve --each at_once
 answers "_exit(): it is thrown away, and the end comes" 'say:hello\n' flush hear_end
 stop
+
+# A thread waits for data, and another does not want to.
+cat >"$dir/threads.py" <<'END'
+import socket, sys, threading, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, address = listener.accept()
+received = []
+waiting = threading.Thread(target=lambda: received.append(connection.recv(100)))
+waiting.start()
+time.sleep(0.5)
+try:
+    connection.recv(100, socket.MSG_DONTWAIT)
+except BlockingIOError:
+    connection.sendall(b"nothing\n")
+try:
+    connection.recv(1, socket.MSG_OOB)
+except OSError as error:
+    connection.sendall(b"%d\n" % error.errno)
+waiting.join()
+connection.sendall(received[0])
+connection.close()
+END
+next_port
+run "$dir/threads.log" python3 "$dir/threads.py" "$port"
+wait_for 10 handed "$dir/threads.log"
+answers "another thread waits: who does not want to does not; MSG_OOB: EINVAL" 'hear:nothing\n' 'hear:22\n' 'say:hello\n' flush \
+	'hear:hello\n' hear_end
+
+# Standard error may be anything.
+cat >"$dir/errors.py" <<'END'
+import os, socket, sys
+os.close(2)
+assert os.open(sys.argv[1], os.O_CREAT | os.O_RDWR) == 2
+socket.create_server(("127.0.0.1", 0))
+log = os.open(sys.argv[2], os.O_CREAT | os.O_RDWR)
+os.dup2(log, 2)
+socket.create_server(("127.0.0.1", 0))
+END
+check "a file that got standard error's number is left alone" eval \
+	'ktls-run --verbose -- python3 "$dir/errors.py" "$dir/data" "$dir/log" && [ ! -s "$dir/data" ] && grep "the agent accepts" "$dir/log"'
 
 serve --raw-close
 for round in 1 2 3 4; do
@@ -211,6 +260,15 @@ for way in "--wait blocking" "--threads 3" "--wait poll" "--wait edge" "--proces
 	away="${away:-} $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
 	port=$((port + 1))
 done
+# Without /proc, as nobody, and with a way to the agent.
+mkdir -p "$dir/root$dir" && mount --bind "$dir" "$dir/root$dir"
+for way in epoll edge; do
+	run_options='--service everyone'
+	run "$dir/away.$port" plain --wait $way --chroot "$dir/root"
+	wait_for 10 grep -q '^port' "$dir/away.$port"
+	away="$away $(sed -n 's/^port //p' "$dir/away.$port" | head -n 1):$dir/away.$port"
+	port=$((port + 1)) run_options=''
+done
 stop_agent
 sleep 0.3
 for one in $away; do
@@ -234,6 +292,7 @@ for one in $away; do
 	answers "and others are" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' hear_end
 done
 
+umount "$dir/root$dir"
 
 mv "$dir/handoff" "$dir/elsewhere"
 says "no agent: the server is told, and people" 'listen (ENOENT|ECONNREFUSED)' 'is it running' -- timeout 10 ktls-run -- plain

@@ -67,6 +67,10 @@ elif way == "posix_spawn":
     os.waitpid(os.posix_spawn(plain, arguments, {}), 0)
 elif way == "posix_spawnp":
     os.waitpid(os.posix_spawnp(plain, arguments, {}), 0)
+elif way == "pidfd_spawn":
+    ends = (ctypes.c_char_p * 4)(*[a.encode() for a in arguments], None), (ctypes.c_char_p * 1)(None)
+    if library.pidfd_spawn(ctypes.byref(ctypes.c_int()), plain.encode(), None, None, *ends) == 0:
+        os.wait()
 elif way == "system":
     os.system(" ".join(arguments))
 elif way == "popen":
@@ -78,7 +82,7 @@ elif way == "fork":
         os.execve(plain, arguments, {"PATH": "/bin"})
     os.waitpid(child, 0)
 END
-for way in execve fexecve execveat posix_spawn posix_spawnp system popen fork; do
+for way in execve fexecve execveat posix_spawn posix_spawnp pidfd_spawn system popen fork; do
 	started "$way" python3 "$dir/start.py" "$way" "$plain"
 	check "$way, the environment is empty" serves_tls
 done
@@ -166,6 +170,61 @@ check "and says why" grep -q 'would serve it in clear' "$dir/given.log"
 start_agent <<END
 $(services)
 END
+
+# ---- what we are not in ----
+
+printf 'int main(void) { return 7; }\n' >"$dir/static.c"
+gcc -static -o "$dir/static" "$dir/static.c" || bail_out "no static program"
+gcc -o "$dir/dynamic" "$dir/static.c"
+says "the command becomes a static program: not so" 'static program.*It is not run' 'not permitted' -- \
+	ktls-run -- sh -c 'exec "$0"' "$dir/static"
+cat >"$dir/become.py" <<'END'
+import os, sys
+try:
+    os.execv(sys.argv[1], sys.argv[1:])
+except PermissionError as error:
+    print("refused", error)
+END
+says "likewise, with the error" 'static program.*It is not run' 'refused.*not permitted' -- \
+	ktls-run -- python3 "$dir/become.py" "$dir/static"
+says "it starts one: people are told" 'static program.*if it listens, then in clear' 'status 7' -- \
+	ktls-run -- sh -c '"$0"; echo "status $?"' "$dir/static"
+says "by posix_spawn" 'static program.*if it listens, then in clear' -- \
+	ktls-run -- python3 -c 'import os, sys; os.waitpid(os.posix_spawn(sys.argv[1], sys.argv[1:], {}), 0)' "$dir/static"
+cp "$dir/dynamic" "$dir/mode" && chown daemon "$dir/mode" && chmod 4755 "$dir/mode"
+says "a setuid program" 'is setuid.*It is not run' -- ktls-run -- python3 "$dir/become.py" "$dir/mode"
+says "an effective user that is not the real one" 'not the real one.*It is not run' -- \
+	ktls-run -- setpriv --euid daemon "$dir/dynamic"
+library=$(ktls-run -- sh -c 'echo "${LD_PRELOAD%%:*}"' 2>/dev/null)
+says "where the library can't be seen" "$library.*can't be read.*It is not run" -- \
+	unshare -m ktls-run -- sh -c 'mount -t tmpfs none "${1%/*}" && exec "$0"' "$dir/dynamic" "$library"
+check "a program that is not there is the shell's matter" eval '! ktls-run -- sh -c "exec nonsense" 2>&1 | grep "It is not run"'
+
+cat >"$dir/mptcp.py" <<'END'
+import socket, sys
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+if sys.argv[1:] == ["try"]:
+    sys.exit(0)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+try:
+    listener.listen()
+except OSError as error:
+    print("refused", error)
+END
+next_port
+if python3 "$dir/mptcp.py" try 2>/dev/null; then
+	says "an MPTCP listener on a port that was chosen" 'takes TCP listeners alone' 'refused.*rotocol not supported' -- \
+		ktls-run -- python3 "$dir/mptcp.py" "$port"
+	check "and on another" eval '! ktls-run --port 1 -- python3 "$dir/mptcp.py" "$port" 2>&1 | grep refused'
+else
+	skip "an MPTCP listener on a port that was chosen" "no MPTCP in this kernel"
+fi
+says "listen() by syscall()" 'the agent accepts' -- ktls-run --verbose -- python3 -c '
+import ctypes, os, socket
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+number = 50 if os.uname().machine == "x86_64" else 201 # SYS_listen
+ctypes.CDLL(None).syscall(number, listener.fileno(), 5)'
 
 # Whose command uses it once more means the inner one.
 started "ktls-run in ktls-run" sh -c 'exec ktls-run --port 1 -- "$0" --count 1' "$plain"

@@ -153,6 +153,8 @@ gcc -o "$dir/mode" "$dir/static.c" && chown daemon "$dir/mode" && chmod 4755 "$d
 says "a setuid program" 'setuid' -- ktls-run -- "$dir/mode"
 printf '#!/bin/sh\nexec python3 -c "print(1 + 1)"\n' >"$dir/script"
 says "a script that can be run" '^2$' -- ktls-run -- "$dir/script"
+says "a command that never listens" 'never listened on a TCP port' -- ktls-run -- sh -c true
+says "a port that is never listened on" '^ktls-run: port 443 was never listened on' -- ktls-run --port 443 -- true
 says "a command that is not there" 'nonsense: No such file' -- ktls-run -- nonsense
 says "no command" 'no command is given' 'ktls-run --help' -- ktls-run --service web
 says "a port that is none" 'number from 1 to 65535' -- ktls-run --port 70000=web -- true

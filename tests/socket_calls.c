@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -116,6 +117,16 @@ static void check_settings(int fd)
 	check(accept4(fd, NULL, NULL, 1) < 0 && errno == EINVAL, "accept4, flags that are none: EINVAL");
 }
 
+static void check_settings_before(void)
+{
+	struct timeval patience = {.tv_usec = 200000};
+	int fd = bound(0);
+
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 && listen(fd, 5) == 0);
+	check(accept_error(fd) == EAGAIN, "SO_RCVTIMEO from before listen()");
+	close(fd);
+}
+
 static void check_duplicates(int fd)
 {
 	in_port_t port = port_of(fd);
@@ -143,6 +154,8 @@ static void check_hidden(void)
 		closed += close(number) == 0;
 	check(closed == 0 && port_of(fd) == port, "a program that closes all numbers closes nothing of ours");
 	check(close_range(fd + 1, ~0U, 0) == 0 && port_of(fd) == port, "nor does close_range");
+	check(close_range(fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 && port_of(fd) == port,
+	      "with CLOSE_RANGE_UNSHARE, too");
 	for (int number = HIGH; number < HIGH + 8; number++)
 		must(dup2(0, number) == number);
 	check(port_of(fd) == port && option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1, "the program may have every number");
@@ -251,6 +264,7 @@ int main(void)
 
 	check_questions(fd);
 	check_settings(fd);
+	check_settings_before();
 	check_duplicates(fd);
 	check_hidden();
 	check_close_on_exec();

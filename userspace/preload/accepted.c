@@ -35,7 +35,6 @@ static int prepare(struct accepted *accepted, int fd, const struct ktlsd_result 
 {
 	int err = make_stream(accepted, fd, result);
 
-	accepted->inherited = !result;
 	if (err == 0 && result)
 		accepted->peer = peer_text(result);
 	if (err == 0 && proxy && result)
@@ -57,7 +56,7 @@ int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy)
 	return err;
 }
 
-static uint64_t cookie_of(int fd)
+uint64_t accepted_cookie(int fd)
 {
 	uint64_t cookie;
 	socklen_t length = sizeof(cookie);
@@ -68,16 +67,23 @@ static uint64_t cookie_of(int fd)
 /* Another number, of ours, of the same connection; -1: none. */
 static int same_socket(int fd)
 {
-	uint64_t cookie = cookie_of(fd);
+	uint64_t cookie = accepted_cookie(fd);
 
 	for (int other = 0; cookie && other <= table_highest(); other++)
-		if (held_is_accepted(other) && cookie_of(other) == cookie)
+		if (held_is_accepted(other) && accepted_cookie(other) == cookie)
 			return other;
 	return -1;
 }
 
+static void inherit(struct accepted *accepted, int number)
+{
+	atomic_store(&accepted->shared, shared_of(number));
+	accepted->inherited = number == SHARED_UNKNOWN;
+	accepted->keyless = true;
+}
+
 /* Duplicates of a descriptor stand for the same. */
-void accepted_inherit(int fd)
+void accepted_inherit(int fd, int number)
 {
 	int before = same_socket(fd);
 	struct held *held = before < 0 ? NULL : held_at(before);
@@ -85,9 +91,12 @@ void accepted_inherit(int fd)
 	if (held) {
 		table_set(fd, held);
 		held_put(held);
-	} else {
-		accepted_begin(fd, NULL, false);
+		return;
 	}
+	if (accepted_begin(fd, NULL, false) < 0 || !(held = held_at(fd)))
+		return;
+	inherit(&held->accepted, number);
+	held_put(held);
 }
 
 void accepted_free(struct accepted *accepted)
@@ -100,18 +109,26 @@ void accepted_free(struct accepted *accepted)
 
 /* ---- which process it belongs to ---- */
 
+static struct shared *share(struct accepted *accepted)
+{
+	struct shared *shared = atomic_load(&accepted->shared), *fresh;
+
+	if (shared)
+		return shared;
+	fresh = shared_new();
+	if (!atomic_compare_exchange_strong(&accepted->shared, &shared, fresh)) {
+		shared_let_go(fresh);
+		return shared;
+	}
+	accepted->settled = false;
+	return fresh;
+}
+
 void accepted_share(struct held *held, int fd)
 {
-	struct accepted *accepted = &held->accepted;
-
 	(void)fd;
-	if (held->kind != HELD_ACCEPTED || accepted->ended)
-		return;
-	if (!accepted->shared) {
-		accepted->shared = shared_new();
-		accepted->settled = false;
-	}
-	shared_hold(accepted->shared);
+	if (held->kind == HELD_ACCEPTED && !held->accepted.ended)
+		shared_hold(share(&held->accepted));
 }
 
 void accepted_after_fork(struct held *held, int fd)
@@ -122,13 +139,63 @@ void accepted_after_fork(struct held *held, int fd)
 	if (held->kind != HELD_ACCEPTED)
 		return;
 	accepted->settled = accepted->touched = false;
+	atomic_store(&accepted->reader, 0);
 	stream_after_fork(accepted->stream);
+}
+
+int accepted_number(const struct accepted *accepted)
+{
+	struct shared *shared = atomic_load(&accepted->shared);
+
+	if (accepted->inherited)
+		return SHARED_UNKNOWN;
+	return shared ? shared_number(shared) : ACCEPTED_ALONE;
+}
+
+int accepted_number_elsewhere(struct accepted *accepted)
+{
+	struct shared *shared;
+
+	if (accepted->inherited)
+		return SHARED_UNKNOWN;
+	shared = share(accepted);
+	shared_hold(shared);
+	return shared_number(shared);
+}
+
+void accepted_stays_not(struct held *held, int fd)
+{
+	(void)fd;
+	if (held->kind == HELD_ACCEPTED)
+		held->accepted.stays = false;
+}
+
+void accepted_give_back(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED || accepted->stays || accepted->ended || !accepted->shared)
+		return;
+	shared_let_go(accepted->shared);
+	accepted->given_back = true;
+}
+
+void accepted_take_again(struct held *held, int fd)
+{
+	struct accepted *accepted = &held->accepted;
+
+	(void)fd;
+	if (held->kind != HELD_ACCEPTED || !accepted->given_back)
+		return;
+	accepted->given_back = false;
+	accepted->ended = !shared_hold_again(accepted->shared);
 }
 
 /* The process that goes on with a shared connection replaces its keys. */
 static void settle(struct accepted *accepted)
 {
-	if (stream_may_move(accepted->stream) && shared_claim(accepted->shared))
+	if (!accepted->keyless && stream_may_move(accepted->stream) && shared_claim(accepted->shared))
 		stream_move_here(accepted->stream);
 	else
 		stream_move_away(accepted->stream);
@@ -147,30 +214,27 @@ static struct ktlsd_stream *touch(struct accepted *accepted)
 
 void accepted_add_file(struct held *held, FILE *file)
 {
-	FILE **files = held->accepted.files;
-
-	pthread_mutex_lock(&held->lock);
 	for (int i = 0; i < ACCEPTED_FILES; i++) {
-		if (!files[i]) {
-			files[i] = file;
+		FILE *none = NULL;
+
+		if (atomic_compare_exchange_strong(&held->accepted.files[i], &none, file))
 			break;
-		}
 	}
-	pthread_mutex_unlock(&held->lock);
 }
 
 static void drop_files(struct accepted *accepted, const FILE *file, int fd)
 {
-	for (int i = 0; i < ACCEPTED_FILES; i++)
-		if (accepted->files[i] && (accepted->files[i] == file || fileno(accepted->files[i]) == fd))
-			accepted->files[i] = NULL;
+	for (int i = 0; i < ACCEPTED_FILES; i++) {
+		FILE *one = atomic_load(&accepted->files[i]);
+
+		if (one && (one == file || fileno(one) == fd))
+			atomic_store(&accepted->files[i], NULL);
+	}
 }
 
 void accepted_drop_file(struct held *held, const FILE *file)
 {
-	pthread_mutex_lock(&held->lock);
 	drop_files(&held->accepted, file, -1);
-	pthread_mutex_unlock(&held->lock);
 }
 
 /* Not fflush(): a thread that waits for input has its stream locked, and the end of the process can't wait for it. */
@@ -375,6 +439,31 @@ static bool is_another(const struct accepted *accepted, ssize_t result, bool had
 	return result <= 0 && result != -EAGAIN && result != -EINTR && !socket_cipher(accepted->stream->fd, TLS_RX);
 }
 
+/*
+ * Who does not want to wait does not wait for another thread that does, either. A thread that finds itself inside has left a
+ * receive by longjmp(), or is in a signal's handler.
+ */
+static int begin_receive(struct held *held, int flags)
+{
+	struct accepted *accepted = &held->accepted;
+	bool busy = pthread_mutex_trylock(&held->lock) != 0;
+
+	if (busy && !pthread_equal(atomic_load(&accepted->reader), pthread_self())) {
+		if (flags & MSG_DONTWAIT || stream_is_nonblocking(accepted->stream))
+			return -EAGAIN;
+		pthread_mutex_lock(&held->lock);
+	}
+	atomic_store(&accepted->reader, pthread_self());
+	touch(accepted);
+	return 0;
+}
+
+static void end_receive(struct held *held)
+{
+	atomic_store(&held->accepted.reader, 0);
+	pthread_mutex_unlock(&held->lock);
+}
+
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags)
 {
 	struct accepted *accepted = &held->accepted;
@@ -382,17 +471,20 @@ ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count
 	bool had_ended;
 	ssize_t result;
 
+	if (flags & MSG_OOB)
+		return -EINVAL; /* as TCP says it where there is none: TLS has no urgent data */
 	if (total == 0)
 		return 0;
-	pthread_mutex_lock(&held->lock);
-	touch(accepted);
+	result = begin_receive(held, flags);
+	if (result < 0)
+		return result;
 	had_ended = accepted->stream->reading == 0;
 	if (flags & MSG_TRUNC && !(flags & MSG_PEEK))
 		result = throw_away(accepted, total, flags & ~MSG_TRUNC);
 	else
 		result = receive_all(accepted, parts, count, total, flags);
 	result = is_another(accepted, result, had_ended) ? -ENOTSOCK : as_tcp(accepted, result);
-	pthread_mutex_unlock(&held->lock);
+	end_receive(held);
 	return result;
 }
 
@@ -403,8 +495,9 @@ ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int f
 
 	if (size == 0)
 		return 0;
-	pthread_mutex_lock(&held->lock);
-	touch(accepted);
+	result = begin_receive(held, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0);
+	if (result < 0)
+		return result;
 	if (accepted->head) {
 		size_t left = accepted->head_length - accepted->head_taken;
 
@@ -418,7 +511,7 @@ ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int f
 	} else {
 		result = as_tcp(accepted, ktlsd_stream_splice_in(accepted->stream, pipe, size, flags));
 	}
-	pthread_mutex_unlock(&held->lock);
+	end_receive(held);
 	return result;
 }
 

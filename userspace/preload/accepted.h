@@ -3,6 +3,8 @@
 #ifndef KTLS_RUN_ACCEPTED_H
 #define KTLS_RUN_ACCEPTED_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,24 +21,34 @@ struct shared;
 
 struct accepted {
 	struct ktlsd_stream *stream;
-	struct shared *shared; /* with other processes, since a fork; NULL: it is ours alone */
-	char *peer;	       /* what ktls_run_peer() says; NULL: nothing is known */
-	uint8_t *head;	       /* a PROXY header that the program has not read wholly; NULL: none */
+	_Atomic(struct shared *) shared; /* with other processes, since a fork; NULL: it is ours alone */
+	_Atomic pthread_t reader;	 /* the thread that receives; 0: none does */
+	char *peer;			 /* what ktls_run_peer() says; NULL: nothing is known */
+	uint8_t *head;			 /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
-	FILE *files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
-	bool settled;		     /* whether we are the one of those processes that replaces keys */
-	bool inherited;		     /* by exec: somebody else may have it, too */
-	bool touched;		     /* read or written */
-	bool peeked_all;	     /* the last peek came short */
-	bool deaf;		     /* the program wants to receive nothing more */
+	_Atomic(FILE *) files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
+	bool settled;			       /* whether we are the one of those processes that replaces keys */
+	bool inherited;			       /* by exec, and not counted: somebody else may have it, too */
+	bool keyless;			       /* by exec: keys are replaced elsewhere, or not at all */
+	bool moved;	 /* to another number in a program that we start: there it is open, whatever it is here */
+	bool stays;	 /* open in the next program */
+	bool given_back; /* our share, because it is not */
+	bool touched;	 /* read or written */
+	bool peeked_all; /* the last peek came short */
+	bool deaf;	 /* the program wants to receive nothing more */
 	bool ended;
 };
 
 /* Has fd, a ready socket, stand for a connection. result: NULL: inherited. proxy: as in struct listener. 0 or -errno. */
 int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy);
 
-/* One that the program before us in this process left. */
-void accepted_inherit(int fd);
+/*
+ * One that the program before us in this process left, or who started us. number: as it counted (shared_number()), or
+ * ACCEPTED_ALONE: nobody else has it.
+ */
+#define ACCEPTED_ALONE (-1)
+void accepted_inherit(int fd, int number);
+uint64_t accepted_cookie(int fd); /* by which it is known; 0: it is no socket */
 
 /* As recvmsg() into parts, but returns -errno. Any flags. */
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags);
@@ -71,6 +83,15 @@ void accepted_renumber(struct accepted *accepted, int before, int now);
 /* Every connection is about to be a child's, too; and then, in the child. */
 void accepted_share(struct held *held, int fd);
 void accepted_after_fork(struct held *held, int fd);
+
+/* As it counts for the next program in this process. For one in another process it is counted for that, too. */
+int accepted_number(const struct accepted *accepted);
+int accepted_number_elsewhere(struct accepted *accepted);
+
+/* Around exec: what does not stay (stays) is given back, and taken again when there is no next program. */
+void accepted_stays_not(struct held *held, int fd);
+void accepted_give_back(struct held *held, int fd);
+void accepted_take_again(struct held *held, int fd);
 
 void accepted_free(struct accepted *accepted);
 

@@ -11,6 +11,8 @@
 #define RUN_PROXY "KTLS_RUN_PROXY"     /* "1": a PROXY header on every connection */
 #define RUN_VERBOSE "KTLS_RUN_VERBOSE" /* "1" */
 #define RUN_PID "KTLS_RUN_PID"	       /* "1234 5f3a": of the command, and what tells one ktls-run from another */
-#define RUN_INHERIT "KTLS_RUN_INHERIT" /* "l6=960": listener 6, hidden 960; "c0": connection */
+
+/* "s5": descriptor of the family's memory; "l6=960": listener 6, hidden 960; "c7a1=3": connection by its cookie, and its number */
+#define RUN_INHERIT "KTLS_RUN_INHERIT"
 
 #endif

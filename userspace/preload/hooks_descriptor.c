@@ -6,10 +6,13 @@
 #include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 #include <sys/ioctl.h>
 
+#include "family.h"
 #include "process.h"
 #include "real.h"
+#include "say.h"
 #include "table.h"
 
 /* ---- closing ---- */
@@ -120,6 +123,11 @@ HOOK(int, close_range, (unsigned int first, unsigned int last, int flags))
 {
 	unsigned int next;
 
+	if (flags == CLOSE_RANGE_UNSHARE && first <= last) { /* an empty range's worth of it, and then as usual */
+		if (real_close_range(TABLE_SIZE, TABLE_SIZE, flags) < 0)
+			return -1;
+		flags = 0;
+	}
 	if (flags || first > last || process_is_guest())
 		return change_range(first, last, flags);
 	while (first <= last) {
@@ -144,6 +152,8 @@ void hook_closefrom(int first)
 /* Returns fd, which has become a duplicate of held, of which a use is given back. */
 static int duplicated(struct held *held, int fd)
 {
+	if (fd >= 0 && process_is_guest() && held->kind == HELD_ACCEPTED)
+		held->accepted.moved = true;
 	if (fd >= 0 && !process_is_guest()) {
 		if (held->kind != HELD_HIDDEN)
 			table_set(fd, held);
@@ -175,7 +185,7 @@ static int vacate(int fd, int to)
 		return 0;
 	}
 	if (held->kind == HELD_HIDDEN)
-		err = listener_make_room(to);
+		err = family_make_room(to) ? 0 : listener_make_room(to);
 	else
 		table_leave(to);
 	held_put(held);
@@ -184,24 +194,37 @@ static int vacate(int fd, int to)
 	return err < 0 ? -1 : 0;
 }
 
+/* fd stands under to now, or result is -1. A use of held, which may be NULL, is given back. */
+static int moved(struct held *held, int to, int result)
+{
+	if (result >= 0 && to == STDERR_FILENO && !process_is_guest())
+		say_elsewhere();
+	return held ? duplicated(held, result) : result;
+}
+
 HOOK(int, dup2, (int fd, int to))
 {
-	struct held *held;
-
 	if (vacate(fd, to) < 0)
 		return -1;
-	held = fd == to ? NULL : held_at(fd);
-	return held ? duplicated(held, real_dup2(fd, to)) : real_dup2(fd, to);
+	return moved(fd == to ? NULL : held_at(fd), to, real_dup2(fd, to));
 }
 
 HOOK(int, dup3, (int fd, int to, int flags))
 {
-	struct held *held;
-
 	if (vacate(fd, to) < 0)
 		return -1;
-	held = fd == to ? NULL : held_at(fd);
-	return held ? duplicated(held, real_dup3(fd, to, flags)) : real_dup3(fd, to, flags);
+	return moved(fd == to ? NULL : held_at(fd), to, real_dup3(fd, to, flags));
+}
+
+HOOK(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to))
+{
+	struct held *held = held_of_kind(fd, HELD_ACCEPTED);
+
+	if (held) {
+		held->accepted.moved = true;
+		held_put(held);
+	}
+	return real_posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 /* ---- flags ---- */
@@ -240,6 +263,20 @@ static int any_fcntl(int fd, int command, unsigned long value)
 FCNTL(fcntl)
 FCNTL(fcntl64)
 FCNTL(__fcntl)
+
+/* What a listener is waited for with has to be known when another file takes its place. */
+HOOK(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event))
+{
+	struct held *held = held_of_kind(fd, HELD_LISTENER);
+	int result = real_epoll_ctl(epoll, operation, fd, event);
+
+	if (held) {
+		if (result == 0 && !process_is_guest())
+			listener_note(held, epoll, operation, fd, event);
+		held_put(held);
+	}
+	return result;
+}
 
 static int device_control(struct held *held, int fd, unsigned long request, void *value)
 {

@@ -9,28 +9,90 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "family.h"
+#include "fitness.h"
 #include "inherit.h"
 #include "process.h"
 #include "real.h"
+#include "say.h"
+#include "settings.h"
 
 /* ---- the next program in this process, or in a child ---- */
 
+/*
+ * The command itself does not become what we are not in: ktls-run would not have started it either. Of what it starts nobody
+ * knows whether it is a server.
+ */
+static bool may_run(struct next_program *next, const char *path)
+{
+	int error = errno;
+	char why[600];
+
+	next->fits = fitness_of(path, settings_library(), why, sizeof(why));
+	if (!next->fits && next->here && settings_is_command()) {
+		say("%s. It is not run", why);
+		errno = EPERM;
+		return false;
+	}
+	if (!next->fits)
+		(family_has_listened() ? say_more : say)("%s. It is run: if it listens, then in clear", why);
+	errno = error;
+	return true;
+}
+
 /* On the stack: a child by vfork() shall leave nothing in its parent's memory. */
-#define WITH_OURS(environment) inherit_environment(alloca(inherit_room(environment)), environment)
+#define PREPARE(next, told) inherit_prepare(next, alloca(inherit_room(told)), told)
+
+#define EXEC(path, told, call)                                                                                         \
+	do {                                                                                                           \
+		struct next_program next = {.here = !process_is_guest()};                                              \
+		int result;                                                                                            \
+                                                                                                                       \
+		if (!may_run(&next, path))                                                                             \
+			return -1;                                                                                     \
+		PREPARE(&next, told);                                                                                  \
+		result = call;                                                                                         \
+		inherit_undo(&next);                                                                                   \
+		return result;                                                                                         \
+	} while (0)
+
+int process_exec(const char *path, char *const *argv, char *const *environment)
+{
+	EXEC(path, environment, real_execve(path, argv, next.environment));
+}
+
+/* Where a path begins at a folder's descriptor, or is a descriptor. */
+static const char *path_at(char room[static PATH_MAX], int folder, const char *path)
+{
+	if (*path == '/' || folder == AT_FDCWD)
+		return path;
+	snprintf(room, PATH_MAX, "/proc/self/fd/%d%s%s", folder, *path ? "/" : "", path);
+	return room;
+}
+
+int process_exec_at(int folder, const char *path, char *const *argv, char *const *environment, int flags)
+{
+	char room[PATH_MAX];
+
+	EXEC(path_at(room, folder, path), environment, real_execveat(folder, path, argv, next.environment, flags));
+}
 
 HOOK(int, execve, (const char *path, char *const *argv, char *const *environment))
 {
-	return real_execve(path, argv, WITH_OURS(environment));
+	return process_exec(path, argv, environment);
 }
 
 HOOK(int, execv, (const char *path, char *const *argv))
 {
-	return hook_execve(path, argv, environ);
+	return process_exec(path, argv, environ);
 }
 
+/* What is not there execvp() finds out. */
 HOOK(int, execvpe, (const char *file, char *const *argv, char *const *environment))
 {
-	return real_execvpe(file, argv, WITH_OURS(environment));
+	char path[PATH_MAX];
+
+	EXEC(fitness_find(file, path) ? path : file, environment, real_execvpe(file, argv, next.environment));
 }
 
 HOOK(int, execvp, (const char *file, char *const *argv))
@@ -40,12 +102,14 @@ HOOK(int, execvp, (const char *file, char *const *argv))
 
 HOOK(int, fexecve, (int fd, char *const *argv, char *const *environment))
 {
-	return real_fexecve(fd, argv, WITH_OURS(environment));
+	char room[PATH_MAX];
+
+	EXEC(path_at(room, fd, ""), environment, real_fexecve(fd, argv, next.environment));
 }
 
 HOOK(int, execveat, (int folder, const char *path, char *const *argv, char *const *environment, int flags))
 {
-	return real_execveat(folder, path, argv, WITH_OURS(environment), flags);
+	return process_exec_at(folder, path, argv, environment, flags);
 }
 
 static size_t count_arguments(va_list *arguments)
@@ -80,7 +144,7 @@ HOOK(int, execl, (const char *path, const char *first, ...))
 	char **list;
 
 	LIST(first, list, (void)0);
-	return hook_execve(path, list, environ);
+	return process_exec(path, list, environ);
 }
 
 HOOK(int, execlp, (const char *file, const char *first, ...))
@@ -96,22 +160,42 @@ HOOK(int, execle, (const char *path, const char *first, ...))
 	char **list, **environment;
 
 	LIST(first, list, environment = va_arg(arguments, char **));
-	return hook_execve(path, list, environment);
+	return process_exec(path, list, environment);
 }
 
-HOOK(int, posix_spawn,
-     (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-      char *const *argv, char *const *environment))
-{
-	return real_posix_spawn(pid, path, actions, attributes, argv, WITH_OURS(environment));
-}
+#define SPAWN(path, told, call)                                                                                        \
+	do {                                                                                                           \
+		struct next_program next = {.here = false};                                                            \
+		int result;                                                                                            \
+                                                                                                                       \
+		may_run(&next, path);                                                                                  \
+		PREPARE(&next, told);                                                                                  \
+		result = call;                                                                                         \
+		(result == 0 ? inherit_done : inherit_undo)(&next);                                                    \
+		return result;                                                                                         \
+	} while (0)
 
-HOOK(int, posix_spawnp,
-     (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-      char *const *argv, char *const *environment))
-{
-	return real_posix_spawnp(pid, file, actions, attributes, argv, WITH_OURS(environment));
-}
+#define SPAWNS(name, names)                                                                                            \
+	HOOK(int, name,                                                                                                \
+	     (int *id, const char *path, const posix_spawn_file_actions_t *actions,                                    \
+	      const posix_spawnattr_t *attributes, char *const *argv, char *const *environment))                       \
+	{                                                                                                              \
+		SPAWN(path, environment, real_##name(id, path, actions, attributes, argv, next.environment));          \
+	}                                                                                                              \
+	HOOK(int, names,                                                                                               \
+	     (int *id, const char *file, const posix_spawn_file_actions_t *actions,                                    \
+	      const posix_spawnattr_t *attributes, char *const *argv, char *const *environment))                       \
+	{                                                                                                              \
+		char path[PATH_MAX];                                                                                   \
+                                                                                                                       \
+		SPAWN(fitness_find(file, path) ? path : file, environment,                                             \
+		      real_##names(id, file, actions, attributes, argv, next.environment));                            \
+	}
+/* A pid_t is an int, too. */
+SPAWNS(posix_spawn, posix_spawnp)
+#if __GLIBC_PREREQ(2, 39) /* programs look whether there is one */
+SPAWNS(pidfd_spawn, pidfd_spawnp)
+#endif
 
 /* The C library starts the shell by itself. */
 HOOK(int, system, (const char *command))

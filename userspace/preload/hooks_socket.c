@@ -7,6 +7,7 @@
 #include <time.h>
 #include <sys/syscall.h>
 
+#include "process.h"
 #include "real.h"
 #include "say.h"
 #include "settings.h"
@@ -125,6 +126,12 @@ static void warn_of_ring(void)
 HOOK(long, syscall, (long number, long a, long b, long c, long d, long e, long f))
 {
 	switch (number) {
+	case SYS_listen:
+		return hook_listen(a, b);
+	case SYS_execve:
+		return process_exec((void *)a, (void *)b, (void *)c);
+	case SYS_execveat:
+		return process_exec_at(a, (void *)b, (void *)c, (void *)d, e);
 	case SYS_accept4:
 		return hook_accept4(a, (void *)b, (void *)c, d);
 #ifdef SYS_accept

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "environment.h"
+#include "family.h"
 #include "inherit.h"
 #include "settings.h"
+#include "shared.h"
 #include "table.h"
 
-#define LIST_MAX 4096
-#define FIRST_PASSED 3 /* sd_listen_fds(3) */
+#define LIST_MAX 8192
+#define CONNECTION_MAX 40 /* bytes */
+#define FIRST_PASSED 3	  /* sd_listen_fds(3) */
 
 static const char head[] = RUN_INHERIT "=";
 
@@ -22,32 +28,60 @@ struct list {
 	size_t length;
 };
 
-static void add(struct list *list, const struct held *held, int fd)
+__attribute__((format(printf, 2, 3))) static bool add(struct list *list, const char *format, ...)
 {
 	size_t room = LIST_MAX - list->length;
+	va_list arguments;
 	int length;
 
-	if (held->kind == HELD_LISTENER)
-		length = snprintf(list->text + list->length, room, "l%d=%d\n", fd, held->listener.hidden);
-	else
-		length = snprintf(list->text + list->length, room, "c%d\n", fd);
-	if (length > 0 && (size_t)length < room)
-		list->length += length;
-	list->text[list->length] = '\0';
+	va_start(arguments, format);
+	length = vsnprintf(list->text + list->length, room, format, arguments);
+	va_end(arguments);
+	if (length < 0 || (size_t)length >= room) {
+		list->text[list->length] = '\0';
+		return false;
+	}
+	list->length += length;
+	return true;
+}
+
+/* A connection stands there once, whatever numbers it has. */
+static void add_connection(struct list *list, struct held *held, int fd, bool here)
+{
+	char key[32];
+	int number;
+
+	snprintf(key, sizeof(key), "\nc%llx=", (unsigned long long)accepted_cookie(fd));
+	if (held->accepted.ended || strstr(list->text, key) || list->length + CONNECTION_MAX > LIST_MAX)
+		return;
+	number = here ? accepted_number(&held->accepted) : accepted_number_elsewhere(&held->accepted);
+	add(list, "%s%d\n", key + 1, number);
+	held->accepted.stays = here;
+}
+
+static void add_held(struct list *list, struct held *held, int fd, bool here)
+{
+	int flags = fcntl(fd, F_GETFD);
+	bool stays = flags >= 0 && !(flags & FD_CLOEXEC);
+
+	if (held->kind == HELD_ACCEPTED && (stays || (!here && held->accepted.moved)))
+		add_connection(list, held, fd, here);
+	else if (held->kind == HELD_LISTENER && stays)
+		add(list, "l%d=%d\n", fd, held->listener.hidden);
 }
 
 /* All that stays open; a child by vfork() has flags of its own, and so they are asked. */
-static void write_list(struct list *list)
+static void write_list(struct list *list, const struct next_program *next)
 {
+	if (next->family >= 0)
+		add(list, "s%d\n", next->family);
+	add(list, "\n");
 	for (int fd = 0; fd <= table_highest(); fd++) {
 		struct held *held = held_at(fd);
-		int flags;
 
 		if (!held)
 			continue;
-		flags = held->kind == HELD_HIDDEN ? -1 : fcntl(fd, F_GETFD);
-		if (flags >= 0 && !(flags & FD_CLOEXEC))
-			add(list, held, fd);
+		add_held(list, held, fd, next->here);
 		held_put(held);
 	}
 }
@@ -158,7 +192,7 @@ static bool is_list(const char *variable)
 }
 
 /* What the program wants, our settings, the list. */
-static void put_together(char **variables, char *const *environment, bool told, const char *list, char *room)
+static void put_together(char **variables, char *const *environment, bool told, char *list, char *room)
 {
 	size_t count = 0;
 
@@ -170,37 +204,78 @@ static void put_together(char **variables, char *const *environment, bool told, 
 			variables[count++] = (char *)*ours;
 	if (!told)
 		variables[count++] = room;
-	if (list)
-		variables[count++] = (char *)list;
+	variables[count++] = list;
 	variables[count] = NULL;
 }
 
-char *const *inherit_environment(void *memory, char *const *environment)
+void inherit_prepare(struct next_program *next, void *memory, char *const *environment)
 {
 	size_t most = count_of(environment);
 	char **variables = memory;
 	struct list list = {.text = (char *)(variables + most + SETTINGS_MOST), .length = sizeof(head) - 1};
-	bool told = is_told(environment), empty;
 
+	next->environment = variables;
+	next->list = list.text;
+	next->family = next->fits ? family_pass() : -1;
 	memcpy(list.text, head, sizeof(head));
-	write_list(&list);
-	empty = list.length == sizeof(head) - 1;
-	if (told && empty)
-		return environment;
+	if (next->here)
+		table_each(accepted_stays_not);
+	if (!next->here && next->fits)
+		family_grows();
+	if (next->here && !next->fits)
+		family_shrinks();
+	if (next->fits)
+		write_list(&list, next);
+	if (next->here)
+		table_each(accepted_give_back);
 	preload_with_us(list.text + LIST_MAX, environment);
-	put_together(variables, environment, told, empty ? NULL : list.text, list.text + LIST_MAX);
-	return variables;
+	put_together(variables, environment, is_told(environment), list.text, list.text + LIST_MAX);
+}
+
+static void let_go(const char *list)
+{
+	struct shared *shared;
+	int number;
+
+	for (; (list = strchr(list, '\n')); list++) {
+		if (sscanf(list, "\nc%*x=%d", &number) == 1 && (shared = shared_of(number)))
+			shared_let_go(shared);
+	}
+}
+
+void inherit_done(const struct next_program *next)
+{
+	if (next->family >= 0)
+		close(next->family);
+}
+
+void inherit_undo(const struct next_program *next)
+{
+	int error = errno;
+
+	inherit_done(next);
+	if (!next->here && next->fits)
+		family_shrinks();
+	if (next->here && !next->fits)
+		family_grows();
+	if (next->here)
+		table_each(accepted_take_again);
+	else
+		let_go(next->list);
+	errno = error;
 }
 
 void inherit_restore(void)
 {
-	char *preload_variable;
+	char *room;
 
+	family_loses_sight();
 	if (is_told(environ))
 		return;
-	preload_variable = malloc(inherit_room(environ));
-	if (preload_variable)
-		putenv((char *)preload_with_us(preload_variable, environ)); /* which keeps it */
+	room = malloc(inherit_room(environ));
+	if (room)
+		setenv(preload, preload_with_us(room, environ) + sizeof(preload), 1);
+	free(room);
 	for (const char *const *ours = settings_variables(); *ours; ours++)
 		if (!is_preload(*ours))
 			putenv((char *)*ours);
@@ -208,23 +283,83 @@ void inherit_restore(void)
 
 /* ---- from the program before ---- */
 
-static void take(const char *entry)
+#define PASSED_MOST (LIST_MAX / 8)
+
+struct passed {
+	unsigned long long cookie;
+	int number; /* as accepted_inherit() takes it */
+	bool found;
+};
+
+struct passed_list {
+	struct passed list[PASSED_MOST];
+	int count;
+};
+
+static void take_connection(struct passed_list *passed, int fd)
 {
+	unsigned long long cookie = accepted_cookie(fd);
+
+	for (int i = 0; cookie && i < passed->count; i++) {
+		if (passed->list[i].cookie == cookie) {
+			accepted_inherit(fd, passed->list[i].number);
+			passed->list[i].found = true;
+		}
+	}
+}
+
+#define UNSEEN_MOST 1024 /* numbers that are tried where there is no /proc */
+
+static void take_connections(struct passed_list *passed)
+{
+	DIR *folder = passed->count > 0 ? opendir("/proc/self/fd") : NULL;
+	const struct dirent *entry;
+	struct shared *shared;
+
+	while (folder && (entry = readdir(folder)))
+		if (*entry->d_name != '.')
+			take_connection(passed, atoi(entry->d_name));
+	for (int fd = 0; !folder && passed->count > 0 && fd < UNSEEN_MOST; fd++)
+		take_connection(passed, fd);
+	if (folder)
+		closedir(folder);
+	for (int i = 0; i < passed->count; i++)
+		if (!passed->list[i].found && (shared = shared_of(passed->list[i].number)))
+			shared_let_go(shared);
+}
+
+/* Numbers are those of the family's memory: without it they say nothing. */
+static void take(struct passed_list *passed, const char *entry, bool joined)
+{
+	struct passed *next = &passed->list[passed->count];
 	int fd, hidden;
 
-	if (sscanf(entry, "l%d=%d", &fd, &hidden) == 2)
+	if (sscanf(entry, "l%d=%d", &fd, &hidden) == 2) {
 		listener_inherit(fd, hidden);
-	else if (sscanf(entry, "c%d", &fd) == 1)
-		accepted_inherit(fd);
+	} else if (passed->count < PASSED_MOST && sscanf(entry, "c%llx=%d", &next->cookie, &next->number) == 2) {
+		if (!joined && next->number >= 0)
+			next->number = SHARED_UNKNOWN;
+		next->found = false;
+		passed->count++;
+	}
 }
 
 static void take_list(void)
 {
 	const char *left = getenv(RUN_INHERIT);
 	char *list = left ? strdup(left) : NULL, *entry, *rest = NULL;
+	struct passed_list *passed = list ? calloc(1, sizeof(*passed)) : NULL;
+	int family = -1;
+	bool joined;
 
-	for (entry = list ? strtok_r(list, "\n", &rest) : NULL; entry; entry = strtok_r(NULL, "\n", &rest))
-		take(entry);
+	if (left)
+		sscanf(left, "s%d", &family);
+	joined = family_begin(family);
+	for (entry = passed ? strtok_r(list, "\n", &rest) : NULL; entry; entry = strtok_r(NULL, "\n", &rest))
+		take(passed, entry, joined);
+	if (passed)
+		take_connections(passed);
+	free(passed);
 	free(list);
 	unsetenv(RUN_INHERIT);
 }

@@ -6,14 +6,28 @@
 #ifndef KTLS_RUN_INHERIT_H
 #define KTLS_RUN_INHERIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+/* What one exec passes on. */
+struct next_program {
+	char *const *environment;
+	char *list; /* points into it */
+	int family; /* a descriptor; -1: none */
+	bool here;  /* in this process, else in another */
+	bool fits;  /* we are preloaded into it */
+};
+
 /*
- * How much memory inherit_environment() needs; it returns the environment for the next program. Settings that a server has
- * removed are put back: a program without them would serve in clear.
+ * Before exec, with memory of inherit_room() bytes: what the next program is told. Settings that a server has removed are put
+ * back: a program without them would serve in clear. here and fits are set. here: it takes this process's place.
  */
 size_t inherit_room(char *const *environment);
-char *const *inherit_environment(void *memory, char *const *environment);
+void inherit_prepare(struct next_program *next, void *memory, char *const *environment);
+
+/* There is no next program; errno stays. Or there is one, in another process. */
+void inherit_undo(const struct next_program *next);
+void inherit_done(const struct next_program *next);
 
 /* Puts them back in our own, before the C library starts a program by itself. */
 void inherit_restore(void);

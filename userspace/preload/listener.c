@@ -11,13 +11,12 @@
 #include <sys/timerfd.h>
 
 #include "connection.h"
+#include "family.h"
 #include "ktlsd.h"
-#include "registrations.h"
 #include "say.h"
 #include "settings.h"
 #include "table.h"
 
-#define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
 #define PATIENCE_MS 10000
 #define AGAIN_MS 300 /* later, a server that waits for events waits for this, too */
 
@@ -72,6 +71,8 @@ static const char *remedy(int error)
 		return "is it running? (systemctl start ktlsd; KTLSD_HANDOFF or --agent name its socket)";
 	case -EACCES:
 		return "allow_users or allow_groups in ktlsd.conf, and the socket's permissions, say who may";
+	case -EAFNOSUPPORT:
+		return "is AF_UNIX among the unit's RestrictAddressFamilies=?";
 	case -EPROTO:
 		return "the agent is older than this program";
 	case -ETIMEDOUT:
@@ -83,28 +84,17 @@ static const char *remedy(int error)
 	}
 }
 
-static bool any;
-
-bool listener_any(void)
-{
-	return any;
-}
-
-/* The receiving socket, or -errno. */
+/* The receiving socket, or -errno. What was set for waiting on the listener goes for waiting on that. */
 static int hand_over(const struct listener *listener, int patience_ms, char *why, size_t why_size)
 {
-	return connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
-}
+	int receiver =
+		connection_listen(listener->hidden, listener->service, 0, KTLSD_WANT_TOKEN, patience_ms, why, why_size);
+	struct timeval patience;
+	socklen_t length = sizeof(patience);
 
-static int hide(int fd)
-{
-	int hidden = fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_LEAST);
-
-	if (hidden < 0)
-		hidden = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (hidden >= 0)
-		table_hide(hidden);
-	return hidden;
+	if (receiver >= 0 && getsockopt(listener->hidden, SOL_SOCKET, SO_RCVTIMEO, &patience, &length) == 0)
+		setsockopt(receiver, SOL_SOCKET, SO_RCVTIMEO, &patience, length);
+	return receiver;
 }
 
 static void warn_of_rings(void)
@@ -121,7 +111,7 @@ static int begin(struct held *held, int fd)
 	char why[300];
 	int receiver, err;
 
-	listener->hidden = hide(fd);
+	listener->hidden = table_hide_away(fd);
 	if (listener->hidden < 0)
 		return -errno;
 	listener_match_close_on_exec(held);
@@ -130,13 +120,13 @@ static int begin(struct held *held, int fd)
 		say("port %u, service \"%s\": %s; %s", listener->port, listener->service, why, remedy(receiver));
 		return receiver;
 	}
-	err = replace_descriptor(fd, receiver);
+	err = replace_descriptor(fd, receiver, &listener->registrations);
 	if (err == 0 && !table_set(fd, held))
 		err = -EMFILE;
 	if (err < 0)
 		return err;
 	listener_match_close_on_exec(held);
-	any = true;
+	family_note_port(listener->port);
 	say_more("port %u: the agent accepts, service \"%s\"", listener->port, listener->service);
 	warn_of_rings();
 	return 0;
@@ -146,13 +136,24 @@ enum choice {
 	LISTENS_NOT,
 	STAYS_CLEAR, /* it is not on a port that was chosen */
 	IS_FOR_US,
+	IS_UNFIT, /* it is, and serves TCP clients, but kernel TLS takes TCP alone: MPTCP, SMC */
 };
 
 static enum choice choice_of(int fd, struct port *port)
 {
 	if (option_of(fd, SO_ACCEPTCONN) != 1)
 		return LISTENS_NOT;
-	return is_tcp(fd) && settings_of_port(port_of(fd), port) ? IS_FOR_US : STAYS_CLEAR;
+	if (option_of(fd, SO_TYPE) != SOCK_STREAM || option_of(fd, SO_PROTOCOL) == IPPROTO_SCTP ||
+	    !settings_of_port(port_of(fd), port) || port->number == 0)
+		return STAYS_CLEAR;
+	return is_tcp(fd) ? IS_FOR_US : IS_UNFIT;
+}
+
+static int refuse_unfit(const struct port *port)
+{
+	say("port %u: the agent takes TCP listeners alone, and this is another protocol (MPTCP?): have the server use TCP",
+	    port->number);
+	return -EPROTONOSUPPORT;
 }
 
 static int take_over(int fd, const struct port *port)
@@ -178,29 +179,43 @@ int listener_begin(int fd, int backlog)
 
 	if (listen(fd, backlog) < 0)
 		return -errno;
-	if (choice_of(fd, &port) != IS_FOR_US)
+	switch (choice_of(fd, &port)) {
+	case IS_FOR_US:
+		err = take_over(fd, &port);
+		break;
+	case IS_UNFIT:
+		err = refuse_unfit(&port);
+		break;
+	default:
 		return 0;
-	err = take_over(fd, &port);
+	}
 	if (err < 0)
 		shutdown(fd, SHUT_RDWR); /* or clients would be served in clear */
 	return err;
 }
 
 /* It listens already, and the program has no way to hear that it must not accept. */
-static void take_over_or_end(int fd, const struct port *port)
+static void take_over_or_end(int fd, const struct port *port, enum choice choice)
 {
-	if (take_over(fd, port) == 0)
+	if ((choice == IS_UNFIT ? refuse_unfit(port) : take_over(fd, port)) == 0)
 		return;
 	say("port %u: this program was given it listening, and would serve it in clear: it ends here", port->number);
 	_exit(1);
 }
 
-void listener_adopt(int fd)
+static enum choice adopt(int fd)
 {
 	struct port port;
+	enum choice choice = choice_of(fd, &port);
 
-	if (choice_of(fd, &port) == IS_FOR_US)
-		take_over_or_end(fd, &port);
+	if (choice == IS_FOR_US || choice == IS_UNFIT)
+		take_over_or_end(fd, &port, choice);
+	return choice;
+}
+
+void listener_adopt(int fd)
+{
+	adopt(fd);
 }
 
 static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
@@ -212,22 +227,6 @@ void listener_after_fork(void)
 	pthread_mutex_init(&room, NULL);
 }
 
-static void meet(int fd)
-{
-	struct port port;
-
-	switch (choice_of(fd, &port)) {
-	case IS_FOR_US:
-		take_over_or_end(fd, &port);
-		break;
-	case STAYS_CLEAR:
-		table_leave_alone(fd);
-		break;
-	case LISTENS_NOT:
-		break;
-	}
-}
-
 struct held *listener_meet(int fd)
 {
 	struct held *held;
@@ -236,8 +235,8 @@ struct held *listener_meet(int fd)
 		return NULL;
 	pthread_mutex_lock(&meeting);
 	held = held_of_kind(fd, HELD_LISTENER);
-	if (!held)
-		meet(fd);
+	if (!held && adopt(fd) == STAYS_CLEAR)
+		table_leave_alone(fd);
 	pthread_mutex_unlock(&meeting);
 	return held ? held : held_of_kind(fd, HELD_LISTENER);
 }
@@ -275,7 +274,7 @@ static int wait_for_agent(struct listener *listener, int fd)
 	if (timer < 0)
 		return -errno;
 	timerfd_settime(timer, 0, &each_second, NULL);
-	err = replace_descriptor(fd, timer);
+	err = replace_descriptor(fd, timer, &listener->registrations);
 	if (err == 0)
 		listener->away = true;
 	return err;
@@ -293,7 +292,7 @@ static int hand_over_again(struct listener *listener, int fd)
 		listener->told = true;
 		return listener->away ? 0 : wait_for_agent(listener, fd);
 	}
-	err = replace_descriptor(fd, receiver);
+	err = replace_descriptor(fd, receiver, &listener->registrations);
 	if (err < 0)
 		return err;
 	if (listener->told)
@@ -441,6 +440,13 @@ int listener_again(struct held *held, int fd, int backlog)
 	return err;
 }
 
+void listener_note(struct held *held, int epoll, int operation, int fd, const struct epoll_event *event)
+{
+	pthread_mutex_lock(&held->lock);
+	registrations_note(&held->listener.registrations, epoll, operation, fd, event);
+	pthread_mutex_unlock(&held->lock);
+}
+
 /* Who waits in accept() wakes up, and finds that nobody listens. */
 int listener_shutdown(const struct held *held, int fd, int how)
 {
@@ -476,7 +482,7 @@ static void move_hidden(struct held *held, int fd)
 	(void)fd;
 	if (held->kind != HELD_LISTENER || listener->hidden != atomic_load(&wanted))
 		return;
-	hidden = hide(listener->hidden);
+	hidden = table_hide_away(listener->hidden);
 	if (hidden < 0)
 		return;
 	table_show(listener->hidden);
@@ -494,6 +500,7 @@ int listener_make_room(int number)
 
 void listener_free(struct listener *listener)
 {
+	registrations_free(&listener->registrations);
 	if (listener->hidden < 0)
 		return;
 	table_show(listener->hidden);

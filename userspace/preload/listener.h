@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "registrations.h"
+
 struct held;
 
 struct listener {
@@ -19,6 +21,7 @@ struct listener {
 	bool proxy; /* connections begin with a PROXY header */
 	bool away;  /* the agent is: a timer is under the number, and says when to try again */
 	bool told;  /* the program's user of it */
+	struct registrations registrations;
 };
 
 /* listen(), for a descriptor that is not ours. */
@@ -41,6 +44,9 @@ void listener_after_fork(void);
 /* accept4(). Returns the descriptor or -errno. */
 int listener_accept(struct held *held, int fd, struct sockaddr *address, socklen_t *length, int flags);
 
+/* epoll_ctl() for it has gone well. */
+void listener_note(struct held *held, int epoll, int operation, int fd, const struct epoll_event *event);
+
 int listener_shutdown(const struct held *held, int fd, int how);
 
 /* Keeps the hidden descriptor from, or for, the next program as the program's own are. */
@@ -48,9 +54,6 @@ void listener_match_close_on_exec(const struct held *held);
 
 /* The program wants the hidden descriptor's number for itself: 0 or -errno. */
 int listener_make_room(int number);
-
-/* Whether this process has handed any over. */
-bool listener_any(void);
 
 void listener_free(struct listener *listener);
 

@@ -14,6 +14,7 @@
 __attribute__((constructor)) static void begin(void)
 {
 	real_find();
+	say_begin();
 	settings_read();
 	process_begin();
 	at_quick_exit(process_end); /* the last one, as it is the first */
@@ -23,9 +24,6 @@ __attribute__((constructor)) static void begin(void)
 __attribute__((destructor)) static void finish(void)
 {
 	process_exit();
-	if (!listener_any() && settings_is_command() && !process_has_forked())
-		say_more(
-			"the command has ended, and never listened on a port that was chosen, as far as the C library knows");
 }
 
 /* See ktls-run(1). */

@@ -2,15 +2,15 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "family.h"
 #include "process.h"
 #include "table.h"
 
 static pid_t pid;
-static bool forked;
 
 static void before_fork(void)
 {
-	forked = true;
+	family_grows();
 	table_each(accepted_share);
 }
 
@@ -42,8 +42,10 @@ static void end(struct held *held, int fd)
 
 void process_end(void)
 {
-	if (!process_is_guest())
-		table_each(end);
+	if (process_is_guest())
+		return;
+	table_each(end);
+	family_leave();
 }
 
 static void flush(struct held *held, int fd)
@@ -58,9 +60,4 @@ void process_exit(void)
 	if (!process_is_guest())
 		table_each(flush);
 	process_end();
-}
-
-bool process_has_forked(void)
-{
-	return forked;
 }

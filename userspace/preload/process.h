@@ -19,7 +19,8 @@ bool process_is_guest(void);
 void process_end(void);
 void process_exit(void);
 
-/* Whether it has made a child so far. */
-bool process_has_forked(void);
+/* execve() and execveat() as the program may call them. */
+int process_exec(const char *path, char *const *argv, char *const *environment);
+int process_exec_at(int folder, const char *path, char *const *argv, char *const *environment, int flags);
 
 #endif

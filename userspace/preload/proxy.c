@@ -90,24 +90,36 @@ static void add_addresses(struct writer *writer, const struct sockaddr_storage *
 
 /* ---- TLS ---- */
 
-/*
- * The common name of a subject as RFC 2253 writes it: what stands behind "CN=", up to a comma or plus without a backslash
- * before it; a backslash stands before a character, or two hexadecimal digits.
- */
-static void common_name(const char *subject, char name[static NAME_MAX_BYTES + 1])
+/* Behind "CN=" of a subject as RFC 2253 writes it; a backslash stands before a character, or two hexadecimal digits. */
+static const char *find_common_name(const char *subject)
 {
-	const char *at = strncasecmp(subject, "CN=", 3) == 0 ? subject : NULL;
-	size_t length = 0;
-	unsigned int byte;
-
-	for (const char *c = subject; !at && *c; c++) {
+	if (strncasecmp(subject, "CN=", 3) == 0)
+		return subject + 3;
+	for (const char *c = subject; *c; c++) {
 		if (*c == '\\' && c[1])
 			c++;
 		else if ((*c == ',' || *c == '+') && strncasecmp(c + 1, "CN=", 3) == 0)
-			at = c + 1;
+			return c + 4;
 	}
-	for (at = at ? at + 3 : ""; *at && *at != ',' && *at != '+' && length < NAME_MAX_BYTES; at++) {
+	return NULL;
+}
+
+/*
+ * Up to a comma or plus without a backslash before it. False: there is none, or one that would end early for who reads it: with
+ * a NUL in it, or too long. "root\00.example" is not root.
+ */
+static bool common_name(const char *subject, char name[static NAME_MAX_BYTES + 1])
+{
+	const char *at = find_common_name(subject);
+	size_t length = 0;
+	unsigned int byte;
+
+	for (; at && *at && *at != ',' && *at != '+'; at++) {
+		if (length == NAME_MAX_BYTES)
+			return false;
 		if (*at == '\\' && sscanf(at + 1, "%2x", &byte) == 1 && strspn(at + 1, "0123456789abcdefABCDEF") >= 2) {
+			if (byte == 0)
+				return false;
 			name[length++] = byte;
 			at += 2;
 			continue;
@@ -117,6 +129,7 @@ static void common_name(const char *subject, char name[static NAME_MAX_BYTES + 1
 		name[length++] = *at;
 	}
 	name[length] = '\0';
+	return at;
 }
 
 static const char *version_name(uint16_t version)
@@ -139,10 +152,8 @@ static void add_ssl(struct writer *writer, const struct ktlsd_result *result)
 	add(writer, &verify, sizeof(verify));
 	add_tlv(writer, TLV_SSL_VERSION, version_name(result->version));
 	add_tlv(writer, TLV_SSL_CIPHER, ktlsd_cipher_name(result->cipher));
-	if (result->peer) {
-		common_name(result->peer->subject, name);
+	if (result->peer && common_name(result->peer->subject, name))
 		add_tlv(writer, TLV_SSL_CN, name);
-	}
 	length = writer->length - begin - 3;
 	writer->bytes[begin + 1] = length >> 8;
 	writer->bytes[begin + 2] = length;

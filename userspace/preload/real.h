@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <time.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -36,6 +37,8 @@
 	X(int, dup2, (int fd, int to), (fd, to))                                                                       \
 	X(int, dup3, (int fd, int to, int flags), (fd, to, flags))                                                     \
 	X(int, fcntl, (int fd, int command, unsigned long value), (fd, command, value))                                \
+	X(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event),                               \
+	  (epoll, operation, fd, event))                                                                               \
 	X(int, ioctl, (int fd, unsigned long request, void *value), (fd, request, value))                              \
 	X(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))                                          \
 	X(ssize_t, __read_chk, (int fd, void *data, size_t size, size_t room), (fd, data, size, room))                 \
@@ -77,6 +80,16 @@
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,                                   \
 	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
 	  (pid, file, actions, attributes, argv, environment))                                                         \
+	X(int, pidfd_spawn,                                                                                            \
+	  (int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,                                    \
+	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
+	  (pidfd, path, actions, attributes, argv, environment))                                                       \
+	X(int, pidfd_spawnp,                                                                                           \
+	  (int *pidfd, const char *file, const posix_spawn_file_actions_t *actions,                                    \
+	   const posix_spawnattr_t *attributes, char *const *argv, char *const *environment),                          \
+	  (pidfd, file, actions, attributes, argv, environment))                                                       \
+	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to),               \
+	  (actions, fd, to))                                                                                           \
 	X(int, system, (const char *command), (command))                                                               \
 	X(FILE *, popen, (const char *command, const char *mode), (command, mode))                                     \
 	X(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))

@@ -7,22 +7,62 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/epoll.h>
 
 #include "registrations.h"
 #include "say.h"
 
-#define REGISTRATIONS 64
+/* ---- what we know ---- */
 
-struct registration {
-	int epoll;
-	struct epoll_event event;
-};
+static int place_of(const struct registrations *registrations, int epoll, int number)
+{
+	for (int i = 0; i < registrations->count; i++)
+		if (registrations->list[i].epoll == epoll && registrations->list[i].number == number)
+			return i;
+	return -1;
+}
 
-struct registrations {
-	struct registration list[REGISTRATIONS];
-	int count;
-};
+static void drop(struct registrations *registrations, int place)
+{
+	registrations->list[place] = registrations->list[--registrations->count];
+}
+
+static bool make_room(struct registrations *registrations)
+{
+	int room = registrations->room ? 2 * registrations->room : 4;
+	struct registration *list;
+
+	if (registrations->count < registrations->room)
+		return true;
+	list = realloc(registrations->list, room * sizeof(*list));
+	if (!list)
+		return false;
+	registrations->list = list;
+	registrations->room = room;
+	return true;
+}
+
+void registrations_note(struct registrations *registrations, int epoll, int operation, int number,
+			const struct epoll_event *event)
+{
+	int place = place_of(registrations, epoll, number);
+
+	if (place >= 0 && operation == EPOLL_CTL_DEL) {
+		drop(registrations, place);
+	} else if (place >= 0) {
+		registrations->list[place].event = *event;
+	} else if (operation != EPOLL_CTL_DEL && make_room(registrations)) {
+		registrations->list[registrations->count++] =
+			(struct registration){.epoll = epoll, .number = number, .event = *event};
+	}
+}
+
+void registrations_free(struct registrations *registrations)
+{
+	free(registrations->list);
+	*registrations = (struct registrations){0};
+}
+
+/* ---- what the kernel tells ---- */
 
 static bool is_of_kind(const char *name, const char *kind)
 {
@@ -37,11 +77,10 @@ static bool is_of_kind(const char *name, const char *kind)
 	return (size_t)length >= strlen(kind) && strcmp(target + length - strlen(kind), kind) == 0;
 }
 
-/* Takes a number out of an epoll set, and remembers how it was in there: Linux, fs/eventpoll.c, ep_show_fdinfo(). */
-static void take_out(struct registrations *registrations, int epoll, int number)
+/* How a number is in an epoll set: Linux, fs/eventpoll.c, ep_show_fdinfo(). */
+static void look_up(struct registrations *registrations, int epoll, int number)
 {
 	char path[64], line[256];
-	struct registration *next = &registrations->list[registrations->count];
 	unsigned long long data;
 	unsigned int events;
 	FILE *info;
@@ -49,54 +88,66 @@ static void take_out(struct registrations *registrations, int epoll, int number)
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll);
 	info = fopen(path, "re");
-	while (info && registrations->count < REGISTRATIONS && fgets(line, sizeof(line), info)) {
-		if (sscanf(line, "tfd: %d events: %x data: %llx", &fd, &events, &data) != 3 || fd != number ||
-		    epoll_ctl(epoll, EPOLL_CTL_DEL, number, NULL) < 0)
+	while (info && fgets(line, sizeof(line), info)) {
+		struct epoll_event event;
+
+		if (sscanf(line, "tfd: %d events: %x data: %llx", &fd, &events, &data) != 3 || fd != number)
 			continue;
-		*next = (struct registration){.epoll = epoll, .event = {.events = events, .data.u64 = data}};
-		registrations->count++;
-		break;
+		event = (struct epoll_event){.events = events, .data.u64 = data};
+		registrations_note(registrations, epoll, EPOLL_CTL_ADD, number, &event);
 	}
 	if (info)
 		fclose(info);
 }
 
-static void take_out_everywhere(struct registrations *registrations, int number)
+static void look_everywhere(struct registrations *registrations, int number)
 {
 	DIR *folder = opendir("/proc/self/fd");
 	const struct dirent *entry;
 
 	while (folder && (entry = readdir(folder)))
 		if (is_of_kind(entry->d_name, "[eventpoll]"))
-			take_out(registrations, atoi(entry->d_name), number);
+			look_up(registrations, atoi(entry->d_name), number);
 	if (folder)
 		closedir(folder);
+}
+
+/* ---- another file ---- */
+
+/* What is not there any more, or in another set that has got the number, is forgotten. */
+static void take_out(struct registrations *registrations, int number)
+{
+	for (int i = registrations->count - 1; i >= 0; i--) {
+		const struct registration *one = &registrations->list[i];
+
+		if (one->number == number && epoll_ctl(one->epoll, EPOLL_CTL_DEL, number, NULL) < 0)
+			drop(registrations, i);
+	}
 }
 
 static void put_back(const struct registrations *registrations, int number)
 {
 	for (int i = 0; i < registrations->count; i++) {
-		struct epoll_event event = registrations->list[i].event;
+		struct registration one = registrations->list[i];
 
-		if (epoll_ctl(registrations->list[i].epoll, EPOLL_CTL_ADD, number, &event) < 0)
-			say("descriptor %d is no longer in the epoll set %d: %s", number, registrations->list[i].epoll,
-			    strerror(errno));
+		if (one.number == number && epoll_ctl(one.epoll, EPOLL_CTL_ADD, number, &one.event) < 0)
+			say("descriptor %d is no longer in the epoll set %d: %s", number, one.epoll, strerror(errno));
 	}
 }
 
-int replace_descriptor(int number, int fd)
+int replace_descriptor(int number, int fd, struct registrations *registrations)
 {
 	int closes = fcntl(number, F_GETFD), flags = fcntl(number, F_GETFL), result = 0;
-	struct registrations registrations = {.count = 0};
 
 	if (closes < 0 || flags < 0 ||
 	    fcntl(fd, F_SETFL, (fcntl(fd, F_GETFL) & ~O_NONBLOCK) | (flags & O_NONBLOCK)) < 0) {
 		result = -errno;
 	} else {
-		take_out_everywhere(&registrations, number);
+		look_everywhere(registrations, number);
+		take_out(registrations, number);
 		if (dup3(fd, number, closes & FD_CLOEXEC ? O_CLOEXEC : 0) < 0)
 			result = -errno;
-		put_back(&registrations, number);
+		put_back(registrations, number);
 	}
 	close(fd);
 	return result;

@@ -88,8 +88,12 @@ static void find_library(void)
 
 void settings_read(void)
 {
+	static bool done;
 	char *line, *rest = NULL;
 
+	if (done)
+		return;
+	done = true;
 	keep_variables();
 	find_library();
 	port_list = value_of(RUN_PORTS) ? strdup(value_of(RUN_PORTS)) : NULL;
@@ -97,8 +101,10 @@ void settings_read(void)
 		read_port(line);
 }
 
+/* Another library's constructor may listen before ours has begun. */
 bool settings_of_port(uint16_t number, struct port *port)
 {
+	settings_read();
 	for (size_t i = 0; i < port_count; i++) {
 		if (ports[i].number == number) {
 			*port = ports[i];
@@ -107,6 +113,12 @@ bool settings_of_port(uint16_t number, struct port *port)
 	}
 	*port = (struct port){.number = number, .service = service_of_all(), .proxy = value_of(RUN_PROXY)};
 	return port_count == 0 && port->service;
+}
+
+size_t settings_ports(const struct port **list)
+{
+	*list = ports;
+	return port_count;
 }
 
 bool settings_verbose(void)

@@ -4,9 +4,10 @@
 #define KTLS_RUN_SETTINGS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* Once, at the start. */
+/* At the start. */
 void settings_read(void);
 
 struct port {
@@ -17,6 +18,9 @@ struct port {
 
 /* What is to be done with a listener on this port. False: nothing. */
 bool settings_of_port(uint16_t number, struct port *port);
+
+/* The ports that were named, and how many; 0: every port was chosen. */
+size_t settings_ports(const struct port **list);
 
 bool settings_verbose(void);
 

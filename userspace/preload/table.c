@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "table.h"
 
 #define BATCH 32
+#define HIDDEN_LEAST 900 /* high enough for programs that expect low numbers, low enough for the usual limit of 1024 */
 
 _Atomic(struct held *) table[TABLE_SIZE];
 static _Atomic int highest = -1;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the next two */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the next */
 static struct held *unused;
-static unsigned int rounds;
+static _Atomic unsigned int rounds;
 
 static struct held hidden = {.uses = 1, .kind = HELD_HIDDEN, .lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -189,19 +191,15 @@ void table_forget(int fd)
 
 void table_each(void (*visit)(struct held *held, int fd))
 {
-	unsigned int round;
+	unsigned int round = atomic_fetch_add(&rounds, 1) + 1; /* no lock: a signal's handler may end the process */
 
-	pthread_mutex_lock(&lock);
-	round = ++rounds;
-	pthread_mutex_unlock(&lock);
 	for (int fd = 0; fd <= atomic_load(&highest); fd++) {
 		struct held *held = held_at(fd);
 
 		if (!held || held == &hidden)
 			continue;
-		if (held->round != round)
+		if (atomic_exchange(&held->round, round) != round)
 			visit(held, fd);
-		held->round = round;
 		held_put(held);
 	}
 }
@@ -243,4 +241,14 @@ void table_show(int fd)
 
 	if (fd >= 0 && fd < TABLE_SIZE)
 		atomic_compare_exchange_strong(&table[fd], &mark, NULL);
+}
+
+int table_hide_away(int fd)
+{
+	int number = fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_LEAST);
+
+	if (number < 0)
+		number = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	table_hide(number);
+	return number;
 }

@@ -27,8 +27,8 @@ struct held {
 	_Atomic unsigned int uses;	  /* by the table, and by calls under way; 0: it is nobody's */
 	_Atomic unsigned int descriptors; /* numbers in this process */
 	enum held_kind kind;
-	unsigned int round; /* the last table_each() that met it */
-	struct held *next;  /* that is nobody's */
+	_Atomic unsigned int round; /* the last table_each() that met it */
+	struct held *next;	    /* that is nobody's */
 	pthread_mutex_t lock;
 	union {
 		struct listener listener;
@@ -91,5 +91,8 @@ bool table_is_left_alone(int fd);
 /* Marks a number as HELD_HIDDEN, and unmarks it. */
 void table_hide(int fd);
 void table_show(int fd);
+
+/* A duplicate of fd under a number that the program does not look at, marked so; -1 with errno. */
+int table_hide_away(int fd);
 
 #endif

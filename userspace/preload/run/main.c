@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "../environment.h"
-#include "command.h"
+#include "../fitness.h"
 
 #define LIBRARY "libktls-preload.so"
 #define PORTS_MOST 64 /* settings.c */
@@ -180,13 +180,14 @@ static void preload(void)
 int main(int argc, char **argv)
 {
 	struct options options = {.service = "default"};
-	char why[600], *path;
+	char why[600], path[PATH_MAX];
 
 	read_options(&options, argc, argv);
-	path = command_find(argv[optind]);
-	if (!path)
+	if (!fitness_find(argv[optind], path)) {
+		errno = ENOENT;
 		err(127, "%s", argv[optind]);
-	if (command_judge(path, why, sizeof(why)) == COMMAND_UNFIT)
+	}
+	if (!fitness_of(path, NULL, why, sizeof(why)))
 		errx(1, "%s", why);
 	set_environment(&options);
 	preload();

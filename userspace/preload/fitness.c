@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include <elf.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "fitness.h"
 
 #define INTERPRETERS 4 /* a script's interpreter may be a script: Linux, fs/exec.c */
 
@@ -20,36 +19,22 @@
 
 /* ---- finding ---- */
 
-static char *in_folder(const char *folder, size_t length, const char *name)
-{
-	char *path;
-
-	if (asprintf(&path, "%.*s%s%s", (int)length, folder, length > 0 ? "/" : "", name) < 0)
-		return NULL;
-	if (access(path, X_OK) == 0)
-		return path;
-	free(path);
-	return NULL;
-}
-
-char *command_find(const char *name)
+bool fitness_find(const char *name, char path[static PATH_MAX])
 {
 	const char *folders = getenv("PATH");
-	char *path = NULL;
 
 	if (strchr(name, '/'))
-		return strdup(name);
-	for (folders = folders ? folders : "/usr/bin:/bin"; !path; folders++) {
-		size_t length = strcspn(folders, ":");
+		return snprintf(path, PATH_MAX, "%s", name) < PATH_MAX;
+	for (folders = folders ? folders : "/usr/bin:/bin";; folders++) {
+		int length = strcspn(folders, ":");
 
-		path = in_folder(folders, length, name);
+		if (snprintf(path, PATH_MAX, "%.*s%s%s", length, folders, length > 0 ? "/" : "", name) < PATH_MAX &&
+		    access(path, X_OK) == 0)
+			return true;
 		folders += length;
 		if (!*folders)
-			break;
+			return false;
 	}
-	if (!path)
-		errno = ENOENT;
-	return path;
 }
 
 /* ---- judging ---- */
@@ -82,20 +67,23 @@ static bool is_inside(const struct file *file, uint64_t offset, uint64_t length)
 	return offset <= file->size && length <= file->size - offset;
 }
 
-/* The loader runs a program with another's rights without what the environment says. */
+/* The loader runs a program whose rights are not its user's without what the environment says (ld.so(8), AT_SECURE). */
 static bool changes_rights(const char *path, char *why, size_t why_size)
 {
+	bool may_change = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1;
 	struct stat status;
 	const char *what = NULL;
 
 	if (stat(path, &status) < 0)
 		return false;
-	if (status.st_mode & S_ISUID && status.st_uid != getuid())
+	if (may_change && status.st_mode & S_ISUID && status.st_uid != getuid())
 		what = "setuid";
-	else if (status.st_mode & S_ISGID && status.st_gid != getgid())
+	else if (may_change && status.st_mode & S_ISGID && status.st_mode & S_IXGRP && status.st_gid != getgid())
 		what = "setgid";
-	else if (getuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0)
+	else if (may_change && getuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0)
 		what = "given capabilities (setcap)";
+	else if (geteuid() != getuid() || getegid() != getgid())
+		what = "started with an effective user or group that is not the real one";
 	if (what)
 		snprintf(why, why_size,
 			 "%s is %s: the loader preloads nothing into such programs; start it as the user that it "
@@ -148,39 +136,45 @@ static bool is_go(const struct file *file)
 	return false;
 }
 
-static enum command_fitness judge_elf(const char *path, const struct file *file, char *why, size_t why_size)
+/* own: of the program that we are in; NULL: it can't be seen. */
+static bool fits_beside(const char *path, const struct file *file, const struct file *own, char *why, size_t why_size)
 {
 	const ElfW(Ehdr) *elf = (const void *)file->bytes;
-	const ElfW(Ehdr) * own_elf;
-	struct file own;
-	const char *loader, *own_loader;
-	enum command_fitness fitness = COMMAND_FITS;
+	const ElfW(Ehdr) *own_elf = own ? (const void *)own->bytes : elf;
+	const char *loader, *own_loader = own ? loader_of(own) : NULL;
 
-	if (file->size < sizeof(*elf) || !map("/proc/self/exe", &own))
-		return COMMAND_FITS;
-	own_elf = (const void *)own.bytes;
-	own_loader = loader_of(&own);
 	if (elf->e_ident[EI_CLASS] != own_elf->e_ident[EI_CLASS] || elf->e_machine != own_elf->e_machine) {
 		snprintf(why, why_size,
 			 "%s is for another kind of processor than this ktls-run: it can't preload our library; use "
 			 "a ktls-run of its kind",
 			 path);
-		fitness = COMMAND_UNFIT;
 	} else if (!(loader = loader_of(file))) {
 		snprintf(why, why_size, "%s is a static program: nothing can be preloaded into it; " REMEDY, path);
-		fitness = COMMAND_UNFIT;
 	} else if (own_loader && strcmp(loader, own_loader) != 0) {
 		snprintf(why, why_size, "%s is made for another C library (its loader is %s, ours %s); " REMEDY, path,
 			 loader, own_loader);
-		fitness = COMMAND_UNFIT;
 	} else if (is_go(file)) {
 		snprintf(why, why_size,
 			 "%s is written in Go, and makes its system calls by itself, past the C library; " REMEDY,
 			 path);
-		fitness = COMMAND_UNFIT;
+	} else {
+		return true;
 	}
-	munmap((void *)own.bytes, own.size);
-	return fitness;
+	return false;
+}
+
+static bool judge_elf(const char *path, const struct file *file, char *why, size_t why_size)
+{
+	struct file own;
+	bool fits, seen;
+
+	if (file->size < sizeof(ElfW(Ehdr)))
+		return true;
+	seen = map("/proc/self/exe", &own);
+	fits = fits_beside(path, file, seen && own.size >= sizeof(ElfW(Ehdr)) ? &own : NULL, why, why_size);
+	if (seen)
+		munmap((void *)own.bytes, own.size);
+	return fits;
 }
 
 /* "#!/usr/bin/env python3": the interpreter of a script; what env would start is not looked for. */
@@ -195,26 +189,34 @@ static bool interpreter_of(const struct file *file, char *path, size_t size)
 	return (size_t)snprintf(path, size, "%.*s", (int)length, file->bytes + begin) < size && length > 0;
 }
 
-static enum command_fitness judge(const char *path, char *why, size_t why_size, int depth)
+static bool judge(const char *path, char *why, size_t why_size, int depth)
 {
-	enum command_fitness fitness = COMMAND_FITS;
 	char interpreter[256];
 	struct file file;
+	bool fits = true;
 
 	if (changes_rights(path, why, why_size))
-		return COMMAND_UNFIT;
+		return false;
 	if (!map(path, &file)) /* exec says why, or may do what we can't */
-		return COMMAND_FITS;
+		return true;
 	if (file.size >= SELFMAG && memcmp(file.bytes, ELFMAG, SELFMAG) == 0)
-		fitness = judge_elf(path, &file, why, why_size);
+		fits = judge_elf(path, &file, why, why_size);
 	else if (depth < INTERPRETERS && file.size > 2 && memcmp(file.bytes, "#!", 2) == 0 &&
 		 interpreter_of(&file, interpreter, sizeof(interpreter)))
-		fitness = judge(interpreter, why, why_size, depth + 1);
+		fits = judge(interpreter, why, why_size, depth + 1);
 	munmap((void *)file.bytes, file.size);
-	return fitness;
+	return fits;
 }
 
-enum command_fitness command_judge(const char *path, char *why, size_t why_size)
+bool fitness_of(const char *path, const char *library, char *why, size_t why_size)
 {
+	if (library && access(library, R_OK) < 0) {
+		snprintf(
+			why, why_size,
+			"%s: %s, which is to be preloaded, can't be read from here (another root folder, or a user who may "
+			"not?)",
+			path, library);
+		return false;
+	}
 	return judge(path, why, why_size, 0);
 }
