@@ -81,6 +81,9 @@ void ring_post_from_outside(int target, uint64_t tag);
  */
 void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
 
+/* The same as the last member of a chain, for which room was reserved with the first. */
+void ring_add_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
+
 /* Cancels whatever waits on the descriptor. */
 void ring_cancel(struct io_uring *ring, int fd);
 
