@@ -246,7 +246,7 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 		return EBUSY;
 	}
 	if (take(&user->in_flight, limits->max_handshakes_per_user))
-		admission->user = &user->in_flight;
+		admission->user = user;
 	else
 		*why = "busy: max_handshakes_per_user are in flight";
 	if (admission->user && take(&service->usage->in_flight, service->max_handshakes))
@@ -279,7 +279,7 @@ void admission_settle(struct admission *admission)
 void admission_leave(struct admission *admission)
 {
 	admission_settle(admission);
-	give(admission->user);
+	give(admission->user ? &admission->user->in_flight : NULL);
 	give(&in_flight);
 	memset(admission, 0, sizeof(*admission));
 }

@@ -24,7 +24,8 @@ struct user {		     /* one for all callers of a user */
 };
 
 struct admission { /* what one handshake holds */
-	_Atomic unsigned int *user, *peer;
+	struct user *user;
+	_Atomic unsigned int *peer;
 	struct service_usage *service;
 };
 

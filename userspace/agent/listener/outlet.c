@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../disposal.h"
 #include "../doors.h"
 #include "../handoff.h"
 #include "../intake.h"
@@ -69,15 +70,14 @@ static void free_accepted(struct accepted *accepted)
 /* A connection that nobody receives: its client shall not take that for an orderly end. */
 static void drop(struct accepted *accepted, bool encrypted)
 {
-	static const uint8_t alert[] = {21, 3, 1, 0, 2, ALERT_FATAL, ALERT_INTERNAL_ERROR}; /* before any TLS */
 	struct handshake *hs = &accepted->handshake;
 
 	if (encrypted)
 		socket_send_alert(hs->fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
-	else if (send(hs->fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_line(LOG_DEBUG, "%016lx: the client is gone already", hs->connection_id);
+	else
+		handshake_send_plain_alert(hs->fd);
 	shutdown(hs->fd, SHUT_RDWR);
-	ring_close(&hs->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
+	dispose_accepted(hs->home, hs->fd);
 	if (hs->admission.user)
 		admission_leave(&hs->admission);
 	free_accepted(accepted);
