@@ -34,7 +34,7 @@ static void arm_accept(struct door_state *door)
 {
 	struct io_uring_sqe *sqe;
 
-	if (door->accepting || door->draining)
+	if (door->accepting)
 		return;
 	ring_reserve(&door->worker->ring);
 	sqe = io_uring_get_sqe(&door->worker->ring);
@@ -99,11 +99,7 @@ static void flush_door(struct worker *worker)
 
 static void drain_door(struct worker *worker)
 {
-	struct door_state *door = states[worker->id];
-
-	if (!door->draining && door->accepting)
-		ring_cancel(&worker->ring, listener);
-	door->draining = true;
+	states[worker->id]->draining = true; /* who comes now is told so */
 }
 
 static bool idle_door(struct worker *worker)
