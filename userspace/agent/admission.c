@@ -263,9 +263,9 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 	return EBUSY;
 }
 
-bool admission_peer_is_full(const struct settings *limits, const struct sockaddr_storage *peer)
+unsigned int admission_of_peer(const struct sockaddr_storage *peer)
 {
-	return atomic_load_explicit(peer_counter(peer), memory_order_relaxed) >= limits->max_handshakes_per_peer;
+	return atomic_load_explicit(peer_counter(peer), memory_order_relaxed);
 }
 
 void admission_settle(struct admission *admission)

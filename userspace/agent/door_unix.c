@@ -25,7 +25,7 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 
 static bool open_door(const struct settings *settings)
 {
-	listener = unix_socket_listen(settings->handoff_socket, SOCK_SEQPACKET, settings->handoff_mode, -1);
+	listener = unix_socket_claim(settings->handoff_socket, SOCK_SEQPACKET, settings->handoff_mode, -1);
 	snprintf(listener_path, sizeof(listener_path), "%s", settings->handoff_socket);
 	return listener >= 0;
 }

@@ -92,15 +92,25 @@ const struct service *outlet_service(const struct outlet *outlet)
 	return service && service->role == KTLSD_SERVER && owner_may_use(&outlet->owner, service) ? service : NULL;
 }
 
+/* One peer must not keep all others waiting: the last quarter of the places is for those who have less than a quarter. */
+static bool peer_has_enough(const struct outlet *outlet, const struct sockaddr_storage *peer)
+{
+	unsigned int has = admission_of_peer(peer);
+
+	return has >= outlet->home->config->settings->max_handshakes_per_peer ||
+	       (outlet->running_count >= OUTLET_RUNNING_MAX / 4 * 3 && has >= OUTLET_RUNNING_MAX / 4);
+}
+
 /* True: it is under way, or was dropped. False: a limit is reached that others' ends will move. */
 static bool admit(struct accepted *accepted, const struct service *service)
 {
 	struct outlet *outlet = accepted->outlet;
 	struct handshake *hs = &accepted->handshake;
 	struct config *config = outlet->home->config;
-	const char *why;
+	const char *why = "busy: its peer has too many handshakes under way";
 
-	if (admission_enter(&hs->admission, config->settings, service, outlet->owner.usage, &hs->peer, &why) == 0) {
+	if (!peer_has_enough(outlet, &hs->peer) &&
+	    admission_enter(&hs->admission, config->settings, service, outlet->owner.usage, &hs->peer, &why) == 0) {
 		TAILQ_REMOVE(&outlet->waiting, accepted, entry);
 		outlet->waiting_count--;
 		TAILQ_INSERT_TAIL(&outlet->running, accepted, entry);
@@ -111,9 +121,8 @@ static bool admit(struct accepted *accepted, const struct service *service)
 		handshake_begin(hs);
 		return true;
 	}
-	if (!admission_peer_is_full(config->settings, &hs->peer))
+	if (!peer_has_enough(outlet, &hs->peer))
 		return false;
-	/* One peer must not keep all others waiting. */
 	TAILQ_REMOVE(&outlet->waiting, accepted, entry);
 	outlet->waiting_count--;
 	log_limited(LOG_NOTICE, "%016lx: a connection to service %s is dropped: %s", hs->connection_id,
@@ -177,9 +186,8 @@ static bool pack(struct accepted *accepted)
 	if (!handoff_write_result(&accepted->handshake, KTLSD_MSG_READY, accepted->outlet->cookie, &datagram,
 				  &chain_fd)) {
 		free(engine->output);
-		engine->output_size = KTLSD_DATAGRAM_MAX;
-		engine->output = datagram.data = malloc(engine->output_size);
-		datagram.size = engine->output_size;
+		engine->output = datagram.data = malloc(KTLSD_DATAGRAM_MAX);
+		engine->output_size = datagram.size = engine->output ? KTLSD_DATAGRAM_MAX : 0;
 		if (!engine->output || !handoff_write_result(&accepted->handshake, KTLSD_MSG_READY,
 							     accepted->outlet->cookie, &datagram, &chain_fd))
 			return false;
@@ -439,7 +447,7 @@ bool outlet_turn(struct outlet *outlet)
 
 void outlet_drain(struct outlet *outlet)
 {
-	if (outlet->draining)
+	if (outlet->draining || outlet->gone) /* what is closed already may be another's descriptor */
 		return;
 	outlet->draining = true;
 	stop_accepting(outlet);
