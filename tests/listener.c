@@ -558,7 +558,9 @@ static void test_hang_up(void)
 	struct place place = open_place(AF_INET, 0);
 	int receiver = hand_over(&place, "web", 0, 0), copy = dup(receiver), silent[CROWD];
 	int64_t before;
+	unsigned int told = 0;
 	bool ended = true, is_free;
+	char text[8];
 
 	close(receiver);
 	check(serves(&place, copy), "with a copy of the receiving socket it goes on");
@@ -570,11 +572,13 @@ static void test_hang_up(void)
 	is_free = place_is_free(&place, 1000);
 	check(is_free, "nobody receives any more: the port is free after %d ms", (int)(now_ms() - before));
 	for (unsigned int i = 0; i < CROWD; i++) {
+		told += recv(silent[i], text, sizeof(text), 0) == 7 && text[0] == 21;
 		ended &= ends(silent[i]);
 		close(silent[i]);
 	}
 	check(ended && now_ms() - before < 2000, "%d connections that were under way end, after %d ms", CROWD,
 	      (int)(now_ms() - before));
+	check(told == CROWD, "with an alert: %u", told);
 }
 
 /* Ready, and never received: the client hears that this was no end in order. */
@@ -682,6 +686,70 @@ static void test_bad_clients(void)
 	      "one that says nothing ends in time");
 	check(ktlsd_accept(receiver, &ready, MSG_DONTWAIT) == -EAGAIN, "none of them is received");
 	close(silent);
+	let_go(&place, receiver);
+}
+
+static unsigned int threads_that_close(void)
+{
+	char path[64], name[32] = "";
+	unsigned int count = 0;
+	struct dirent *entry;
+	DIR *folder;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%s/task", getenv("AGENT_PID"));
+	folder = opendir(path);
+	must(folder != NULL);
+	while ((entry = readdir(folder))) {
+		snprintf(path, sizeof(path), "/proc/%s/task/%.16s/comm", getenv("AGENT_PID"), entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		count += fgets(name, sizeof(name), file) && strncmp(name, "iou-wrk", 7) == 0;
+		fclose(file);
+	}
+	closedir(folder);
+	return count;
+}
+
+/* Says its ClientHello, and takes no more than a first packet of the answer: the rest lies in the agent's socket for good. */
+static int start_deaf_client(const struct place *place)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), least = 1, length;
+	BIO *out = BIO_new(BIO_s_mem());
+	SSL *ssl = SSL_new(client_context);
+	char hello[4096];
+
+	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), out);
+	SSL_connect(ssl);
+	length = BIO_read(out, hello, sizeof(hello));
+	must(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)) == 0);
+	must(connect(fd, (const struct sockaddr *)&place->address, place->length) == 0);
+	must(length > 0 && send(fd, hello, length, 0) == length);
+	SSL_free(ssl);
+	return fd;
+}
+
+/* Connections inherit SO_LINGER from their listener. */
+static void test_lingering_connections(void)
+{
+	enum { DEAF = 40 };
+	const struct linger minute = {.l_onoff = 1, .l_linger = 60};
+	struct place place = open_place(AF_INET, 0);
+	unsigned int before = threads_that_close(), after;
+	int receiver, clients[DEAF];
+
+	must(setsockopt(place.listener, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute)) == 0);
+	receiver = hand_over(&place, "hasty", 0, 0);
+	for (int i = 0; i < DEAF; i++)
+		clients[i] = start_deaf_client(&place);
+	usleep(1500000);
+	after = threads_that_close();
+	check(after < before + DEAF / 4, "connections that would linger hold up no thread when they fail: %u, %u",
+	      before, after);
+	check(serves(&place, receiver), "and the next is served");
+	for (int i = 0; i < DEAF; i++)
+		close(clients[i]);
 	let_go(&place, receiver);
 }
 
@@ -803,6 +871,7 @@ int main(int argc, char **argv)
 	test_no_descriptor();
 	test_listener_connects();
 	test_bad_clients();
+	test_lingering_connections();
 	test_limits();
 	for (int tries = 0; tries < 150 && (after = agent_descriptors()) > before; tries++)
 		usleep(20000);

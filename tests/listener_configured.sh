@@ -116,7 +116,7 @@ for _ in range(140):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as backend:
         backend.connect(sys.argv[1])
         socket.send_fds(backend, [b"x"], [lingering.fileno()])
-    lingering.close()  # not the last: that is on its way
+        lingering.close()  # not the last: that is on its way
 print("left behind", flush=True)
 time.sleep(60)
 END

@@ -63,7 +63,8 @@ void drain(int argc, char **argv)
 	struct answer answer = {0};
 	uint8_t datagram[64] __attribute__((aligned(8)));
 	struct wire wire;
-	int64_t begin;
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int64_t begin, begun;
 	int again = argc > 1 ? atoi(argv[1]) : 0;
 
 	wire_greet(&wire);
@@ -81,6 +82,12 @@ void drain(int argc, char **argv)
 		report(i == 1 && answer.error == ESHUTDOWN && answer.flags == KTLSD_RESULT_REFUSED &&
 			       passes_plaintext(late),
 		       "a draining agent refuses new work: %s (%s)", name_of(answer.error), answer.why);
+	}
+	if (count > 0) {
+		begun = now_ms();
+		i = ktlsd_listen(listener, "web", 0, 0, answer.why, sizeof(answer.why));
+		report((int)i == -ESHUTDOWN && now_ms() - begun < 500, "who comes now with a listener is told, too: %s",
+		       answer.why);
 	}
 	if (again) {
 		usleep(200000);
@@ -104,6 +111,7 @@ void drain(int argc, char **argv)
 	report(told == count && dead == count, "of %u handoffs in flight, %u are told and %u sockets are dead", count,
 	       told, dead);
 	wire_close(&wire);
+	close(listener);
 	ktlsd_close(agent);
 }
 

@@ -246,7 +246,7 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 		return EBUSY;
 	}
 	if (take(&user->in_flight, limits->max_handshakes_per_user))
-		admission->user = &user->in_flight;
+		admission->user = user;
 	else
 		*why = "busy: max_handshakes_per_user are in flight";
 	if (admission->user && take(&service->usage->in_flight, service->max_handshakes))
@@ -263,9 +263,9 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 	return EBUSY;
 }
 
-bool admission_peer_is_full(const struct settings *limits, const struct sockaddr_storage *peer)
+unsigned int admission_of_peer(const struct sockaddr_storage *peer)
 {
-	return atomic_load_explicit(peer_counter(peer), memory_order_relaxed) >= limits->max_handshakes_per_peer;
+	return atomic_load_explicit(peer_counter(peer), memory_order_relaxed);
 }
 
 void admission_settle(struct admission *admission)
@@ -279,7 +279,7 @@ void admission_settle(struct admission *admission)
 void admission_leave(struct admission *admission)
 {
 	admission_settle(admission);
-	give(admission->user);
+	give(admission->user ? &admission->user->in_flight : NULL);
 	give(&in_flight);
 	memset(admission, 0, sizeof(*admission));
 }

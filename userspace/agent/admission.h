@@ -24,7 +24,8 @@ struct user {		     /* one for all callers of a user */
 };
 
 struct admission { /* what one handshake holds */
-	_Atomic unsigned int *user, *peer;
+	struct user *user;
+	_Atomic unsigned int *peer;
 	struct service_usage *service;
 };
 
@@ -51,8 +52,8 @@ int admission_enter(struct admission *admission, const struct settings *limits, 
 		    struct user *user, const struct sockaddr_storage *peer, const char **why);
 void admission_leave(struct admission *admission);
 
-/* Whether no more handshakes with this peer's address get in, whoever asks. */
-bool admission_peer_is_full(const struct settings *limits, const struct sockaddr_storage *peer);
+/* How many handshakes there are with this peer's address, whosever. */
+unsigned int admission_of_peer(const struct sockaddr_storage *peer);
 
 /* The handshake is over, its descriptor is still here: it goes on counting for the agent and the user alone. */
 void admission_settle(struct admission *admission);

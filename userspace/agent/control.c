@@ -36,14 +36,14 @@ int control_open(const struct settings *settings)
 
 	snprintf(control_path, sizeof(control_path), "%s", settings->control_socket);
 	if (!settings->control_group.text)
-		return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0600, -1);
+		return unix_socket_claim(settings->control_socket, SOCK_STREAM, 0600, -1);
 	group = getgrnam(settings->control_group.text);
 	if (!group) {
 		log_line(LOG_ERR, "%s:%u: there is no group \"%s\"", settings->file, settings->control_group.line,
 			 settings->control_group.text);
 		return -1;
 	}
-	return unix_socket_listen(settings->control_socket, SOCK_STREAM, 0660, group->gr_gid);
+	return unix_socket_claim(settings->control_socket, SOCK_STREAM, 0660, group->gr_gid);
 }
 
 void control_close(int listener)

@@ -34,6 +34,14 @@ void dispose(struct worker *worker, struct user *user, int fd, bool at_once)
 	ring_close(&worker->ring, fd, false, ring_tag(&disposal->completion, 0));
 }
 
+void dispose_accepted(struct worker *worker, int fd)
+{
+	static const struct linger none;
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	ring_close(&worker->ring, fd, true, 0);
+}
+
 const char *disposal_refuses(const struct worker *worker, const struct user *user)
 {
 	if (user->hanging <= USER_HANGING_MAX || worker->now - user->hanging_since < USER_HANGING_MS)

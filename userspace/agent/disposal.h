@@ -20,6 +20,9 @@
  */
 void dispose(struct worker *worker, struct user *user, int fd, bool at_once);
 
+/* Closes a connection that we have accepted and nobody else has: whatever it inherited, it does not linger. */
+void dispose_accepted(struct worker *worker, int fd);
+
 /* NULL, or what speaks against somebody new of this user. */
 const char *disposal_refuses(const struct worker *worker, const struct user *user);
 

@@ -25,7 +25,7 @@ static void accepted(struct completion *completion, unsigned int operation, int 
 
 static bool open_door(const struct settings *settings)
 {
-	listener = unix_socket_listen(settings->handoff_socket, SOCK_SEQPACKET, settings->handoff_mode, -1);
+	listener = unix_socket_claim(settings->handoff_socket, SOCK_SEQPACKET, settings->handoff_mode, -1);
 	snprintf(listener_path, sizeof(listener_path), "%s", settings->handoff_socket);
 	return listener >= 0;
 }
@@ -34,7 +34,7 @@ static void arm_accept(struct door_state *door)
 {
 	struct io_uring_sqe *sqe;
 
-	if (door->accepting || door->draining)
+	if (door->accepting)
 		return;
 	ring_reserve(&door->worker->ring);
 	sqe = io_uring_get_sqe(&door->worker->ring);
@@ -99,11 +99,7 @@ static void flush_door(struct worker *worker)
 
 static void drain_door(struct worker *worker)
 {
-	struct door_state *door = states[worker->id];
-
-	if (!door->draining && door->accepting)
-		ring_cancel(&worker->ring, listener);
-	door->draining = true;
+	states[worker->id]->draining = true; /* who comes now is told so */
 }
 
 static bool idle_door(struct worker *worker)

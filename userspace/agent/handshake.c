@@ -9,6 +9,7 @@
 
 #include <ktlsd/protocol.h>
 
+#include "disposal.h"
 #include "handshake.h"
 #include "kernel/keyring.h"
 #include "log.h"
@@ -343,7 +344,10 @@ static void release_socket(struct handshake *hs)
 		admission_settle(&hs->admission);
 		return;
 	}
-	ring_close(&hs->worker->ring, hs->fd, handshake_closes_at_once(hs), 0);
+	if (hs->keep_fd)
+		dispose_accepted(hs->worker, hs->fd);
+	else
+		dispose(hs->worker, hs->admission.user, hs->fd, handshake_closes_at_once(hs));
 	hs->fd = -1;
 	admission_leave(&hs->admission);
 }
@@ -515,8 +519,19 @@ static void received(struct handshake *hs, int result, const uint8_t *input)
 	}
 }
 
+void handshake_send_plain_alert(int fd)
+{
+	static const uint8_t alert[] = {SSL3_RT_ALERT, 3, 1, 0, 2, SSL3_AL_FATAL, SSL_AD_INTERNAL_ERROR};
+
+	if (send(fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_line(LOG_DEBUG, "an alert for a client that is gone already: %s", strerror(errno));
+}
+
 static void aborted(struct handshake *hs)
 {
+	/* Later on, only OpenSSL could encrypt one. */
+	if (hs->keep_fd && hs->state == HANDSHAKE_EXCHANGE && !hs->engine.ssl)
+		handshake_send_plain_alert(hs->fd);
 	if (hs->abort == ETIMEDOUT)
 		give_up(hs, ETIMEDOUT, "the handshake took longer than %u ms", hs->timeout_ms);
 	else if (hs->abort == ECANCELED)

@@ -63,7 +63,7 @@ struct handshake {
 	struct config *config; /* a reference: keeps service alive */
 	const struct service *service;
 	int fd;	      /* ours to close */
-	bool keep_fd; /* the door's, if all goes well, and with it what is left of the admission */
+	bool keep_fd; /* accepted by the door, and its own if all goes well, with what is left of the admission */
 	unsigned int role, want, timeout_ms;
 	char server_name[256]; /* client role */
 	uint8_t alpn[256];     /* client role, wire format */
@@ -111,6 +111,9 @@ void handshake_begin(struct handshake *handshake);
 
 /* Whether closing its socket waits for nobody, as of the end of the handshake. */
 bool handshake_closes_at_once(const struct handshake *handshake);
+
+/* To a client that has heard nothing from us: whatever it will say, it is not its fault. */
+void handshake_send_plain_alert(int fd);
 
 /* Gives it up. Any thread, while the door has not been answered; worker_request_sweep() makes it happen. */
 void handshake_cancel(struct handshake *handshake);

@@ -55,6 +55,17 @@ static void make_directory(const char *path)
 	}
 }
 
+int unix_socket_claim(const char *path, int type, mode_t mode, gid_t group)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (!in_use(&address, type))
+		return unix_socket_listen(path, type, mode, group);
+	log_line(LOG_ERR, "%s: another agent listens there; stop it first", path);
+	return -1;
+}
+
 int unix_socket_listen(const char *path, int type, mode_t mode, gid_t group)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -67,10 +78,6 @@ int unix_socket_listen(const char *path, int type, mode_t mode, gid_t group)
 	}
 	strcpy(address.sun_path, path);
 	make_directory(path);
-	if (in_use(&address, type)) {
-		log_line(LOG_ERR, "%s: another agent listens there; stop it first", path);
-		return -1;
-	}
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0 || (unlink(path) != 0 && errno != ENOENT))
 		goto fail;

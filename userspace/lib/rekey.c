@@ -205,17 +205,25 @@ static struct ktlsd *shared_connection(struct process *process, const char *path
 	return process->connection;
 }
 
-static int try_once(struct ktlsd_stream *stream, struct ktlsd *agent, unsigned int directions)
+/* Waits no longer than the stream may. */
+static int answer_ms(int64_t until)
+{
+	int64_t left = (until - now_ns()) / MS;
+
+	return left <= 0 ? 0 : left < ANSWER_MS ? left : ANSWER_MS;
+}
+
+static int try_once(struct ktlsd_stream *stream, struct ktlsd *agent, unsigned int directions, int64_t until)
 {
 	uint64_t cookie = ++agent->rekey_count;
 	const struct ktlsd_msg_header *message = NULL;
 
 	if (rekey_send(agent, stream, directions, cookie) == 0)
-		message = connection_answer(agent, cookie, ANSWER_MS);
+		message = connection_answer(agent, cookie, answer_ms(until));
 	return message ? rekey_take_answer(stream, directions, message) : -ENOTCONN;
 }
 
-static int try(struct ktlsd_stream *stream, const char *path, unsigned int directions)
+static int try(struct ktlsd_stream *stream, const char *path, unsigned int directions, int64_t until)
 {
 	struct process *process = stream_process();
 	struct ktlsd *agent;
@@ -224,7 +232,7 @@ static int try(struct ktlsd_stream *stream, const char *path, unsigned int direc
 	pthread_mutex_lock(&process->lock);
 	agent = shared_connection(process, path);
 	if (agent)
-		err = try_once(stream, agent, directions);
+		err = try_once(stream, agent, directions, until);
 	if (err == -ENOTCONN) { /* an answer that comes later would be taken for another's */
 		ktlsd_close(agent);
 		process->connection = NULL;
@@ -241,7 +249,7 @@ static int ask_and_wait(struct ktlsd_stream *stream, unsigned int directions, en
 	int err;
 
 	rekey_note_asked(stream, directions);
-	while ((err = try(stream, path, directions)) == -EAGAIN) {
+	while ((err = try(stream, path, directions, until)) == -EAGAIN) {
 		if (patience == REKEY_TRY) {
 			rekey_stop(stream);
 			return err;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../disposal.h"
 #include "../doors.h"
 #include "../handoff.h"
 #include "../intake.h"
@@ -69,15 +70,14 @@ static void free_accepted(struct accepted *accepted)
 /* A connection that nobody receives: its client shall not take that for an orderly end. */
 static void drop(struct accepted *accepted, bool encrypted)
 {
-	static const uint8_t alert[] = {21, 3, 1, 0, 2, ALERT_FATAL, ALERT_INTERNAL_ERROR}; /* before any TLS */
 	struct handshake *hs = &accepted->handshake;
 
 	if (encrypted)
 		socket_send_alert(hs->fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
-	else if (send(hs->fd, alert, sizeof(alert), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		log_line(LOG_DEBUG, "%016lx: the client is gone already", hs->connection_id);
+	else
+		handshake_send_plain_alert(hs->fd);
 	shutdown(hs->fd, SHUT_RDWR);
-	ring_close(&hs->home->ring, hs->fd, admission_closes_at_once(hs->fd), 0);
+	dispose_accepted(hs->home, hs->fd);
 	if (hs->admission.user)
 		admission_leave(&hs->admission);
 	free_accepted(accepted);
@@ -92,15 +92,25 @@ const struct service *outlet_service(const struct outlet *outlet)
 	return service && service->role == KTLSD_SERVER && owner_may_use(&outlet->owner, service) ? service : NULL;
 }
 
+/* One peer must not keep all others waiting: the last quarter of the places is for those who have less than a quarter. */
+static bool peer_has_enough(const struct outlet *outlet, const struct sockaddr_storage *peer)
+{
+	unsigned int has = admission_of_peer(peer);
+
+	return has >= outlet->home->config->settings->max_handshakes_per_peer ||
+	       (outlet->running_count >= OUTLET_RUNNING_MAX / 4 * 3 && has >= OUTLET_RUNNING_MAX / 4);
+}
+
 /* True: it is under way, or was dropped. False: a limit is reached that others' ends will move. */
 static bool admit(struct accepted *accepted, const struct service *service)
 {
 	struct outlet *outlet = accepted->outlet;
 	struct handshake *hs = &accepted->handshake;
 	struct config *config = outlet->home->config;
-	const char *why;
+	const char *why = "busy: its peer has too many handshakes under way";
 
-	if (admission_enter(&hs->admission, config->settings, service, outlet->owner.usage, &hs->peer, &why) == 0) {
+	if (!peer_has_enough(outlet, &hs->peer) &&
+	    admission_enter(&hs->admission, config->settings, service, outlet->owner.usage, &hs->peer, &why) == 0) {
 		TAILQ_REMOVE(&outlet->waiting, accepted, entry);
 		outlet->waiting_count--;
 		TAILQ_INSERT_TAIL(&outlet->running, accepted, entry);
@@ -111,9 +121,8 @@ static bool admit(struct accepted *accepted, const struct service *service)
 		handshake_begin(hs);
 		return true;
 	}
-	if (!admission_peer_is_full(config->settings, &hs->peer))
+	if (!peer_has_enough(outlet, &hs->peer))
 		return false;
-	/* One peer must not keep all others waiting. */
 	TAILQ_REMOVE(&outlet->waiting, accepted, entry);
 	outlet->waiting_count--;
 	log_limited(LOG_NOTICE, "%016lx: a connection to service %s is dropped: %s", hs->connection_id,
@@ -177,9 +186,8 @@ static bool pack(struct accepted *accepted)
 	if (!handoff_write_result(&accepted->handshake, KTLSD_MSG_READY, accepted->outlet->cookie, &datagram,
 				  &chain_fd)) {
 		free(engine->output);
-		engine->output_size = KTLSD_DATAGRAM_MAX;
-		engine->output = datagram.data = malloc(engine->output_size);
-		datagram.size = engine->output_size;
+		engine->output = datagram.data = malloc(KTLSD_DATAGRAM_MAX);
+		engine->output_size = datagram.size = engine->output ? KTLSD_DATAGRAM_MAX : 0;
 		if (!engine->output || !handoff_write_result(&accepted->handshake, KTLSD_MSG_READY,
 							     accepted->outlet->cookie, &datagram, &chain_fd))
 			return false;
@@ -439,7 +447,7 @@ bool outlet_turn(struct outlet *outlet)
 
 void outlet_drain(struct outlet *outlet)
 {
-	if (outlet->draining)
+	if (outlet->draining || outlet->gone) /* what is closed already may be another's descriptor */
 		return;
 	outlet->draining = true;
 	stop_accepting(outlet);
