@@ -612,6 +612,31 @@ static void test_owner_stops_listening(void)
 	close(receiver);
 }
 
+static ssize_t send_over(int fd, int sent)
+{
+	struct iovec part = {"x", 1};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+	memcpy(CMSG_DATA(&control.header), &sent, sizeof(sent));
+	return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* In the agent's queue it would have a holder for ever. */
+static void test_sent_over_itself(void)
+{
+	struct place place = open_place(AF_INET, 0);
+	int receiver = hand_over(&place, "web", 0, 0);
+
+	must(send_over(receiver, receiver) == 1);
+	let_go(&place, receiver);
+	check(place_is_free(&place, 1000), "the receiving end, sent over itself, does not keep the port");
+}
+
 static void test_no_descriptor(void)
 {
 	struct place place = open_place(AF_INET, 0);
@@ -868,6 +893,7 @@ int main(int argc, char **argv)
 	test_hang_up();
 	test_undelivered();
 	test_owner_stops_listening();
+	test_sent_over_itself();
 	test_no_descriptor();
 	test_listener_connects();
 	test_bad_clients();

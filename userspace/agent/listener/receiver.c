@@ -168,7 +168,8 @@ static void watch_end(struct receiver *receiver)
 
 	ring_reserve(ring);
 	sqe = io_uring_get_sqe(ring);
-	io_uring_prep_poll_add(sqe, receiver->fd, POLLRDHUP);
+	/* Nobody has anything to say to us: it could be the other end itself, which would lie here and never end. */
+	io_uring_prep_poll_add(sqe, receiver->fd, POLLRDHUP | POLLIN);
 	ring_last(sqe, ring_tag(&receiver->completion, OP_END));
 	receiver->watched = true;
 }
