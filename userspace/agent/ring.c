@@ -81,8 +81,18 @@ void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags)
 
 /* ---- submitting ---- */
 
+static bool in_chain(const struct io_uring *ring)
+{
+	const struct io_uring_sq *queue = &ring->sq;
+
+	return queue->sqe_tail != queue->sqe_head &&
+	       queue->sqes[(queue->sqe_tail - 1) & queue->ring_mask].flags & IOSQE_IO_LINK;
+}
+
 void ring_reserve(struct io_uring *ring)
 {
+	if (in_chain(ring))
+		log_fatal("a chain could be cut in two");
 	while (io_uring_sq_space_left(ring) < RING_CHAIN)
 		io_uring_submit(ring);
 }
