@@ -81,8 +81,18 @@ void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags)
 
 /* ---- submitting ---- */
 
+static bool in_chain(const struct io_uring *ring)
+{
+	const struct io_uring_sq *queue = &ring->sq;
+
+	return queue->sqe_tail != queue->sqe_head &&
+	       queue->sqes[(queue->sqe_tail - 1) & queue->ring_mask].flags & IOSQE_IO_LINK;
+}
+
 void ring_reserve(struct io_uring *ring)
 {
+	if (in_chain(ring))
+		log_fatal("a chain could be cut in two");
 	while (io_uring_sq_space_left(ring) < RING_CHAIN)
 		io_uring_submit(ring);
 }
@@ -133,19 +143,19 @@ void ring_post_from_outside(int target, uint64_t tag)
 	pthread_mutex_unlock(&lock);
 }
 
-void ring_close_last(struct io_uring *ring, int fd, bool at_once, uint64_t tag)
+void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag)
+{
+	ring_reserve(ring);
+	ring_add_close(ring, fd, at_once, tag);
+}
+
+void ring_add_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
 	io_uring_prep_close(sqe, fd);
 	io_uring_sqe_set_flags(sqe, (at_once ? 0 : IOSQE_ASYNC) | (tag ? 0 : IOSQE_CQE_SKIP_SUCCESS));
 	io_uring_sqe_set_data64(sqe, tag);
-}
-
-void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag)
-{
-	ring_reserve(ring);
-	ring_close_last(ring, fd, at_once, tag);
 }
 
 void ring_cancel(struct io_uring *ring, int fd)

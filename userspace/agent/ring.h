@@ -54,10 +54,7 @@ void ring_prep_receive(struct io_uring_sqe *sqe, int fd, int flags);
 uint8_t *ring_buffer(const struct ring_buffers *buffers, unsigned int flags);
 void ring_buffer_return(struct ring_buffers *buffers, unsigned int flags);
 
-/*
- * Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two: the kernel would run what comes before
- * the cut on a thread of its own, behind what comes after it. Once for a chain, before its first member.
- */
+/* Makes sure that a chain of RING_CHAIN members fits, so that no submission cuts it in two. */
 void ring_reserve(struct io_uring *ring);
 
 /* Finishes the preparation of an operation: link to the next, silent unless it fails. */
@@ -84,8 +81,8 @@ void ring_post_from_outside(int target, uint64_t tag);
  */
 void ring_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
 
-/* The same at the end of a chain, which has its room reserved already. */
-void ring_close_last(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
+/* The same as the last member of a chain, for which room was reserved with the first. */
+void ring_add_close(struct io_uring *ring, int fd, bool at_once, uint64_t tag);
 
 /* Cancels whatever waits on the descriptor. */
 void ring_cancel(struct io_uring *ring, int fd);

@@ -114,8 +114,8 @@ void receiver_send(struct receiver *receiver, struct parcel *parcel)
 	sqe = io_uring_get_sqe(ring);
 	io_uring_prep_sendmsg(sqe, receiver->fd, &parcel->message, MSG_NOSIGNAL | MSG_DONTWAIT);
 	ring_link(sqe, ring_tag(&parcel->completion, PARCEL_SEND));
-	ring_close_last(ring, parcel->descriptors[0], parcel->closes_at_once,
-			ring_tag(&parcel->completion, PARCEL_CLOSED));
+	ring_add_close(ring, parcel->descriptors[0], parcel->closes_at_once,
+		       ring_tag(&parcel->completion, PARCEL_CLOSED));
 	receiver->sending++;
 }
 
