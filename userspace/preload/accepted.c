@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -543,44 +542,23 @@ void accepted_end_send(struct held *held, ssize_t sent)
 
 /* ---- the end ---- */
 
-/*
- * Something else may have the number by now (table_forget()), and there it would be data. So the first control message is one
- * of a type that there is not: net/tls looks at its own only, every other socket refuses (net/core/sock.c, __sock_cmsg_send;
- * net/core/scm.c).
- */
-struct guarded_control {
-	_Alignas(struct cmsghdr) char unknown[CMSG_SPACE(0)];
-	union record_control type;
-};
-
-static struct msghdr guarded(const struct msghdr *record, struct guarded_control *control)
-{
-	struct msghdr message = *record;
-
-	*(struct cmsghdr *)control->unknown =
-		(struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = INT_MAX, .cmsg_len = CMSG_LEN(0)};
-	memcpy(&control->type, record->msg_control, sizeof(control->type));
-	message.msg_control = control;
-	message.msg_controllen = sizeof(*control);
-	return message;
-}
-
+/* Not where something else has the number by now (table_forget()): there it would be data. */
 static ssize_t send_record(int fd, const struct ktlsd_close_notify *close_notify)
 {
-	struct guarded_control control;
-	struct msghdr message = guarded(&close_notify->message, &control);
 	int room;
 	socklen_t length = sizeof(room);
 	ssize_t sent;
 
-	sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!socket_cipher(fd, TLS_TX))
+		return -EBADF;
+	sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (sent >= 0 || errno != EAGAIN)
 		return sent < 0 ? -errno : sent;
 	/* What was sent before fills the buffer: a little more room does, and nothing else comes. */
 	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &length) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, length) < 0) /* the kernel doubles it */
 		return -EAGAIN;
-	sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	sent = sendmsg(fd, &close_notify->message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return sent < 0 ? -errno : sent;
 }
 
