@@ -17,8 +17,11 @@ bool ring_init(struct io_uring *ring)
 	if (error == -EINVAL) /* before Linux 6.1 */
 		error = io_uring_queue_init(RING_ENTRIES, ring, IORING_SETUP_R_DISABLED);
 	if (error == 0) {
-		/* Only closing goes to the kernel's workers, and each may hang: enough of them for all that may. */
-		io_uring_register_iowq_max_workers(ring, (unsigned int[]){RING_HANGING_MAX, 0});
+		/*
+		 * Closing goes to the kernel's workers, and each may hang: enough of them for all that may. So do receives on
+		 * a socket that polls readable and has nothing, as one with SO_TIMESTAMPING: each holds a buffer.
+		 */
+		io_uring_register_iowq_max_workers(ring, (unsigned int[]){RING_HANGING_MAX, RING_BUFFERS / 4});
 		io_uring_ring_dontfork(ring);
 		return true;
 	}
