@@ -2,6 +2,7 @@
 /* Callers that die, do not read, fork, or come all at once. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net_tstamp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -337,6 +338,63 @@ static void lingers_unread(void)
 	agent_settles(before);
 }
 
+/* Behind more descriptors than the protocol allows. */
+static void lingers_among_many(void)
+{
+	unsigned int before = agent_descriptors();
+	uint8_t datagram[64] __attribute__((aligned(8)));
+	struct pair pair = lingering_pair();
+	struct answer answer = {0};
+	int fds[100];
+	struct wire wire;
+
+	for (size_t i = 0; i < COUNT(fds); i++)
+		fds[i] = 0;
+	fds[COUNT(fds) - 1] = pair.server;
+	set_linger(pair.server);
+	wire_greet(&wire);
+	wire_send(&wire, datagram, put_handoff(datagram, 1, "web"), fds, COUNT(fds));
+	close(pair.server); /* not the last: that is the agent's, or was never received */
+	wire_answer(&wire, 3000, &answer);
+	report(answer.error == EMSGSIZE, "a lingering socket behind %zu descriptors: %s", COUNT(fds) - 1,
+	       name_of(answer.error));
+	report(handshake_within(2000), "it holds up nobody");
+	wire_close(&wire);
+	close(pair.client);
+	agent_settles(before);
+}
+
+/* ---- sockets that poll readable for ever, with nothing to be received ---- */
+
+/* What was sent, with the time at which, lies in the socket's error queue. */
+static void stamped(void)
+{
+	const unsigned int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_TX_ACK |
+				    SOF_TIMESTAMPING_OPT_TSONLY;
+	unsigned int before = agent_descriptors();
+	struct pair pairs[100]; /* more than the agent has buffers for what it receives */
+	struct ktlsd *agent = open_agent();
+	long cpu;
+
+	for (size_t i = 0; i < COUNT(pairs); i++) {
+		pairs[i] = tcp_pair();
+		if (setsockopt(pairs[i].client, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof(stamps)) < 0)
+			die("SO_TIMESTAMPING");
+		hand_over(agent, pairs[i].client, "client", 8000, i + 1);
+	}
+	usleep(300000);
+	cpu = agent_cpu_ms();
+	report(handshake_within(1500), "%zu sockets with SO_TIMESTAMPING whose peers say nothing hold up nobody",
+	       COUNT(pairs));
+	usleep(500000);
+	cpu = agent_cpu_ms() - cpu;
+	report(cpu < 300, "nor does the agent work for them, %ld ms", cpu);
+	ktlsd_close(agent);
+	for (size_t i = 0; i < COUNT(pairs); i++)
+		close_pair(pairs[i]);
+	agent_settles(before);
+}
+
 void callers(int argc, char **argv)
 {
 	(void)argc, (void)argv;
@@ -351,6 +409,8 @@ void callers(int argc, char **argv)
 	lingers(true);
 	lingers(false);
 	lingers_unread();
+	lingers_among_many();
+	stamped();
 	report(good_handshake(), "the next handshake is unharmed");
 }
 

@@ -112,7 +112,7 @@ static void greet(struct caller *caller, const struct ktlsd_msg_header *message)
 }
 
 /* The descriptors of a datagram; whatever else came as a control message is skipped. */
-static unsigned int take_descriptors(struct msghdr *message, int descriptors[static KTLSD_DATAGRAM_DESCRIPTORS])
+static unsigned int take_descriptors(struct msghdr *message, int descriptors[static CALLER_DESCRIPTORS_MAX])
 {
 	struct cmsghdr *control;
 	unsigned int count = 0;
@@ -126,7 +126,7 @@ static unsigned int take_descriptors(struct msghdr *message, int descriptors[sta
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(control) + i, sizeof(fd));
-			if (count < KTLSD_DATAGRAM_DESCRIPTORS) /* the control buffer has room for no more */
+			if (count < CALLER_DESCRIPTORS_MAX) /* the control buffer has room for no more */
 				descriptors[count++] = fd;
 		}
 	}
@@ -188,7 +188,7 @@ static void take_message(struct caller *caller, const struct ktlsd_msg_header *m
 static void take_datagram(struct caller *caller, size_t length)
 {
 	struct datagram_reader datagram = {.data = caller->in, .length = length};
-	int descriptors[KTLSD_DATAGRAM_DESCRIPTORS];
+	int descriptors[CALLER_DESCRIPTORS_MAX];
 	unsigned int count = take_descriptors(&caller->received, descriptors), taken = 0;
 	const struct ktlsd_msg_header *message;
 
@@ -196,7 +196,7 @@ static void take_datagram(struct caller *caller, size_t length)
 		datagram.length = 0;
 	else if (caller->received.msg_flags & MSG_TRUNC)
 		break_off(caller, EMSGSIZE, "the datagram is longer than KTLSD_DATAGRAM_MAX");
-	else if (caller->received.msg_flags & MSG_CTRUNC)
+	else if (count > KTLSD_DATAGRAM_DESCRIPTORS || caller->received.msg_flags & MSG_CTRUNC)
 		break_off(caller, EMSGSIZE, "more descriptors in a datagram than KTLSD_DATAGRAM_DESCRIPTORS");
 	else if (count_wanted(datagram) != count)
 		break_off(caller, EBADMSG,
@@ -218,7 +218,7 @@ static void receive(struct caller *caller)
 		.msg_iov = &caller->received_part,
 		.msg_iovlen = 1,
 		.msg_control = &caller->received_control,
-		.msg_controllen = CMSG_SPACE(sizeof(int) * KTLSD_DATAGRAM_DESCRIPTORS),
+		.msg_controllen = sizeof(caller->received_control.bytes),
 	};
 	ring_reserve(&caller->door->worker->ring);
 	sqe = io_uring_get_sqe(&caller->door->worker->ring);

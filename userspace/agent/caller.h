@@ -15,6 +15,12 @@
 #define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
 #define POOL_MAX 64		/* handoffs kept for reuse, per worker */
 
+/*
+ * SCM_MAX_FD, all that a datagram can bring: the kernel closes what there is no room for on the thread that receives, which
+ * stands still if that hangs.
+ */
+#define CALLER_DESCRIPTORS_MAX 253
+
 struct caller {
 	struct completion completion;
 	struct door_state *door;
@@ -45,8 +51,12 @@ struct caller {
 	unsigned int sent_descriptor_count;
 	union {
 		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * CALLER_DESCRIPTORS_MAX)];
+	} received_control;
+	union {
+		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * KTLSD_DATAGRAM_DESCRIPTORS)];
-	} received_control, sent_control;
+	} sent_control;
 	uint8_t in[KTLSD_DATAGRAM_MAX] __attribute__((aligned(8)));
 	uint8_t out[KTLSD_DATAGRAM_MAX] __attribute__((aligned(8)));
 };
