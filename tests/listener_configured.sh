@@ -99,7 +99,7 @@ cat >"$dir/leave_behind.py" <<'END'
 import socket, struct, sys, time
 listener = socket.create_server(("127.0.0.1", 0))
 peers = []
-for _ in range(140):
+for _ in range(300):
     peer = socket.socket()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     peer.connect(listener.getsockname())
@@ -116,14 +116,16 @@ for _ in range(140):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as backend:
         backend.connect(sys.argv[1])
         socket.send_fds(backend, [b"x"], [lingering.fileno()])
-        lingering.close()  # not the last: that is on its way
+        lingering.close()  # not the last: that lies there until the agent goes on
 print("left behind", flush=True)
 time.sleep(60)
 END
+kill -STOP "$agent"
 setpriv --reuid 65534 --clear-groups python3 "$dir/leave_behind.py" "$dir/ready" >"$dir/leaver" 2>&1 </dev/null &
 leaver=$!
 jobs="$jobs $leaver"
 check "backends leave behind what is slow to close" wait_for 20 grep -q 'left behind' "$dir/leaver"
+kill -CONT "$agent"
 sleep 0.3
 says "the agent does not feel it" 'Verification: OK' -- shake_hands
 says "their user is turned away" 'turned away by the agent: busy: .*whose closing hangs' -- \

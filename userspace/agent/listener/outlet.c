@@ -200,15 +200,32 @@ static bool pack(struct accepted *accepted)
 	return true;
 }
 
+static bool has_several_receivers(const struct outlet *outlet)
+{
+	const struct receiver *first = TAILQ_FIRST(&outlet->receivers);
+
+	return first && TAILQ_NEXT(first, entry);
+}
+
+/* Of several, none shall have a client waiting while another is idle: one at most waits at each, the others here, for any. */
+static bool may_have(struct receiver *receiver, bool several)
+{
+	if (!receiver_takes(receiver))
+		return false;
+	return !several || (receiver->sending == 0 && (receiver->count == 0 || receiver_unread(receiver) == 0));
+}
+
 static struct receiver *choose_receiver(struct outlet *outlet)
 {
+	bool several = has_several_receivers(outlet);
 	struct receiver *receiver, *best = NULL;
 
 	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
-		if (receiver_takes(receiver) &&
-		    (!best || receiver->count + receiver->sending < best->count + best->sending))
+		if (may_have(receiver, several) && (!best || receiver->turn < best->turn))
 			best = receiver;
 	}
+	if (best)
+		best->turn = ++outlet->turns;
 	return best;
 }
 
@@ -311,10 +328,11 @@ static void accept_more(struct outlet *outlet)
 
 static void watch_receivers(struct outlet *outlet)
 {
+	bool several = has_several_receivers(outlet);
 	struct receiver *receiver;
 
 	TAILQ_FOREACH(receiver, &outlet->receivers, entry)
-		receiver_watch(receiver, outlet->paused || receiver->full);
+		receiver_watch(receiver, outlet->paused || receiver->full || (several && outlet->ready_count > 0));
 }
 
 void outlet_lost_receiver(struct receiver *receiver)

@@ -46,6 +46,7 @@ struct outlet {
 	struct figures figures;
 	TAILQ_HEAD(, listening) listening;
 	TAILQ_HEAD(, receiver) receivers;
+	uint64_t turns;		      /* that the receivers had */
 	struct accepted_list waiting; /* to be admitted */
 	struct accepted_list running, ready;
 	unsigned int waiting_count, running_count, ready_count, sending_count;

@@ -48,6 +48,7 @@ struct receiver {
 	bool resting;	      /* a parcel failed for want of something: until the next sweep */
 	bool lost;	      /* nobody receives any more */
 	unsigned int sending; /* parcels in the ring */
+	uint64_t turn;	      /* its last one, of the outlet's */
 	unsigned int most, first, count;
 	uint64_t bytes;	  /* that those took */
 	uint32_t costs[]; /* a ring of `most`; the oldest is `first` */
