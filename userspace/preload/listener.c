@@ -353,19 +353,26 @@ static int wait_for_ready(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK) < 0 && errno != ECONNRESET ? -errno : 0;
 }
 
-static int receive_ready(int fd, struct ktlsd_ready *ready, int flags)
+static int receive_at_once(int fd, struct ktlsd_ready *ready, int flags)
 {
 	int connection;
 
-	do {
-		connection = wait_for_ready(fd);
-		if (connection < 0)
-			return connection;
-		pthread_mutex_lock(&room);
-		connection = has_room(fd) ? connection_accept(fd, ready, flags | MSG_DONTWAIT) : -EMFILE;
-		pthread_mutex_unlock(&room);
-	} while (connection == -EAGAIN); /* somebody else was faster */
+	pthread_mutex_lock(&room);
+	connection = has_room(fd) ? connection_accept(fd, ready, flags | MSG_DONTWAIT) : -EMFILE;
+	pthread_mutex_unlock(&room);
 	return connection;
+}
+
+static int receive_ready(int fd, struct ktlsd_ready *ready, int flags)
+{
+	int connection, err = 0;
+
+	do {
+		connection = receive_at_once(fd, ready, flags);
+		if (connection == -EAGAIN)
+			err = wait_for_ready(fd);
+	} while (connection == -EAGAIN && err == 0);
+	return err < 0 ? err : connection;
 }
 
 /* As the program wants it to be. A peer that has reset already has no address. */
