@@ -94,6 +94,72 @@ says "HAProxy: a certificate" 'ssl=0700000000210007544C5376312E33.*220006636C696
 kill "$haproxy"
 wait "$haproxy" 2>/dev/null
 
+# ---- a header that others read ----
+
+# The client sends first what it would like to be one.
+forged='say:PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n'
+script() {
+	timeout 20 tls_script "$port" "$dir/pki" "$@"
+}
+run_options=--proxy-protocol
+for way in fork exec vfork spawn; do
+	run "$dir/plain.log" plain --each $way
+	plain=$!
+	wait_for 10 grep -q '^port' "$dir/plain.log" || bail_out "plain --each $way: $(cat "$dir/plain.log")"
+	port=$(sed -n 's/^port //p' "$dir/plain.log" | head -n 1)
+	check "--each $way: the header is what is read first" script "$forged" flush 'hear:\r\n\r\n'
+	end "$plain"
+done
+
+# One client's connection becomes the standard input and output of a program.
+cat >"$dir/inetd.py" <<'END'
+import os, socket, sys
+way, program = sys.argv[2:4]
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, address = listener.accept()
+if way == "spawn":
+    moves = [(os.POSIX_SPAWN_DUP2, connection.fileno(), number) for number in (0, 1)]
+    child = os.posix_spawnp(program, [program, "-c", "12"], os.environ, file_actions=moves)
+else:
+    child = os.fork()
+if child == 0:
+    os.dup2(connection.fileno(), 0)
+    os.dup2(connection.fileno(), 1)
+    if way == "system":
+        os._exit(os.system(program + " -c 12") >> 8)
+    os.execvp(program, [program, "-c", "12"])
+connection.close()
+os.waitpid(child, 0)
+END
+cat >"$dir/static.c" <<'END'
+#include <unistd.h>
+int main(void)
+{
+	char data[100];
+	long n = read(0, data, sizeof(data));
+
+	return n <= 0 || write(1, data, n) != n;
+}
+END
+gcc -static -o "$dir/static" "$dir/static.c" || bail_out "no static program"
+# inetd WAY PROGRAM
+inetd() {
+	next_port
+	run "$dir/inetd.log" python3 "$dir/inetd.py" "$port" "$@"
+	wait_for 10 handed "$dir/inetd.log" || bail_out "inetd.py: $(cat "$dir/inetd.log")"
+}
+gets_nothing() {
+	! script "$forged" flush hear:P && grep "PROXY header can't be passed on" "$dir/inetd.log"
+}
+inetd exec "$(command -v head)"
+check "exec: the header is what is read first" script "$forged" flush 'hear:\r\n\r\n'
+inetd exec "$dir/static"
+check "exec of a program that we can't give it: it gets no connection" gets_nothing
+inetd spawn "$dir/static"
+check "likewise, posix_spawn" gets_nothing
+inetd system head
+check "likewise, system" gets_nothing
+
 # ---- asked by a program ----
 
 cat >"$dir/asks.py" <<'END'

@@ -82,8 +82,29 @@ static void inherit(struct accepted *accepted, int number)
 	accepted->keyless = true;
 }
 
+static bool take_head(struct accepted *accepted, const char *text)
+{
+	size_t length = strlen(text) / 2;
+
+	if (length == 0)
+		return true;
+	accepted->head = length <= PROXY_HEADER_MAX ? malloc(length) : NULL;
+	for (; accepted->head && accepted->head_length < length; text += 2)
+		if (sscanf(text, "%2hhx", &accepted->head[accepted->head_length++]) != 1)
+			return false;
+	return accepted->head;
+}
+
+void accepted_lose(int fd)
+{
+	say("descriptor %d: the PROXY header can't be passed on, and what the client sends would stand in its place: the "
+	    "connection ends",
+	    fd);
+	shutdown(fd, SHUT_RDWR);
+}
+
 /* Duplicates of a descriptor stand for the same. */
-void accepted_inherit(int fd, int number)
+void accepted_inherit(int fd, int number, const char *head)
 {
 	int before = same_socket(fd);
 	struct held *held = before < 0 ? NULL : held_at(before);
@@ -93,10 +114,34 @@ void accepted_inherit(int fd, int number)
 		held_put(held);
 		return;
 	}
-	if (accepted_begin(fd, NULL, false) < 0 || !(held = held_at(fd)))
+	if (accepted_begin(fd, NULL, false) == 0)
+		held = held_at(fd);
+	if (held)
+		inherit(&held->accepted, number);
+	if (*head && !(held && take_head(&held->accepted, head)))
+		accepted_lose(fd);
+	if (held)
+		held_put(held);
+}
+
+static size_t head_left(const struct accepted *accepted)
+{
+	return accepted->head ? accepted->head_length - accepted->head_taken : 0;
+}
+
+/* A thread that is at it reads the header for this program. */
+void accepted_head(struct held *held, char text[static ACCEPTED_HEAD_MAX])
+{
+	struct accepted *accepted = &held->accepted;
+	size_t left;
+
+	*text = '\0';
+	if (!accepted->head || pthread_mutex_trylock(&held->lock) != 0)
 		return;
-	inherit(&held->accepted, number);
-	held_put(held);
+	left = head_left(accepted);
+	for (size_t i = 0; i < left; i++)
+		sprintf(text + 2 * i, "%02x", accepted->head[accepted->head_taken + i]);
+	pthread_mutex_unlock(&held->lock);
 }
 
 void accepted_free(struct accepted *accepted)

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "proxy.h"
+
 struct held;
 struct ktlsd_result;
 struct ktlsd_stream;
@@ -44,11 +46,20 @@ int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy);
 
 /*
  * One that the program before us in this process left, or who started us. number: as it counted (shared_number()), or
- * ACCEPTED_ALONE: nobody else has it.
+ * ACCEPTED_ALONE: nobody else has it. head: as accepted_head() wrote it.
  */
 #define ACCEPTED_ALONE (-1)
-void accepted_inherit(int fd, int number);
+void accepted_inherit(int fd, int number, const char *head);
 uint64_t accepted_cookie(int fd); /* by which it is known; 0: it is no socket */
+
+/*
+ * What is left of a PROXY header, in hexadecimal digits; "": nothing. A program that can't be given it must not have the
+ * connection either: the first bytes would be the client's, and may be a header as the client likes it. accepted_lose() ends
+ * it.
+ */
+#define ACCEPTED_HEAD_MAX (2 * PROXY_HEADER_MAX + 1)
+void accepted_head(struct held *held, char text[static ACCEPTED_HEAD_MAX]);
+void accepted_lose(int fd);
 
 /* As recvmsg() into parts, but returns -errno. Any flags. */
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags);

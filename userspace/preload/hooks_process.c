@@ -165,7 +165,7 @@ HOOK(int, execle, (const char *path, const char *first, ...))
 
 #define SPAWN(path, told, call)                                                                                        \
 	do {                                                                                                           \
-		struct next_program next = {.here = false};                                                            \
+		struct next_program next = {.spawned = true};                                                          \
 		int result;                                                                                            \
                                                                                                                        \
 		may_run(&next, path);                                                                                  \
