@@ -202,6 +202,44 @@ wait_for 10 handed "$dir/threads.log"
 answers "another thread waits: who does not want to does not; MSG_OOB: EINVAL" 'hear:nothing\n' 'hear:22\n' 'say:hello\n' flush \
 	'hear:hello\n' hear_end
 
+# Another thread accepts while one forks. This one does, between what ktls-run has to do before a fork and the fork.
+cat >"$dir/meanwhile.c" <<'END'
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+int meanwhile_listener = -1, meanwhile_connection = -1;
+
+static void before_fork(void)
+{
+	if (meanwhile_listener >= 0)
+		meanwhile_connection = accept(meanwhile_listener, NULL, NULL);
+	meanwhile_listener = -1;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	pthread_atfork(before_fork, NULL, NULL);
+}
+END
+gcc -shared -fPIC -o "$dir/meanwhile.so" "$dir/meanwhile.c" || bail_out "no meanwhile.so"
+cat >"$dir/meanwhile.py" <<'END'
+import ctypes, os, socket, sys
+library = ctypes.CDLL(None)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+ctypes.c_int.in_dll(library, "meanwhile_listener").value = listener.fileno()
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+connection = socket.socket(fileno=ctypes.c_int.in_dll(library, "meanwhile_connection").value)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/meanwhile.log" env LD_PRELOAD="$dir/meanwhile.so" ktls-run --verbose -- python3 "$dir/meanwhile.py" "$port"
+wait_for 10 handed "$dir/meanwhile.log"
+answers "accepted during a fork: the child's end is not the connection's" wait:300 'say:hello\n' flush 'hear:hello\n' hear_end
+
 # Standard error may be anything.
 cat >"$dir/errors.py" <<'END'
 import os, socket, sys

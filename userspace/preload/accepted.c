@@ -186,6 +186,10 @@ void accepted_after_fork(struct held *held, int fd)
 	accepted->settled = accepted->touched = false;
 	atomic_store(&accepted->reader, 0);
 	stream_after_fork(accepted->stream);
+	if (!accepted->shared) { /* another thread accepted it meanwhile: it is the parent's, as far as anybody knows */
+		inherit(accepted, SHARED_UNKNOWN);
+		stream_move_away(accepted->stream);
+	}
 }
 
 int accepted_number(const struct accepted *accepted)
