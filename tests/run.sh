@@ -240,6 +240,26 @@ in_background "$dir/meanwhile.log" env LD_PRELOAD="$dir/meanwhile.so" ktls-run -
 wait_for 10 handed "$dir/meanwhile.log"
 answers "accepted during a fork: the child's end is not the connection's" wait:300 'say:hello\n' flush 'hear:hello\n' hear_end
 
+cat >"$dir/failing.py" <<'END'
+import os, resource, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+connection, address = listener.accept()
+try:
+    os.fork()
+except BlockingIOError:
+    connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/failing.log" setpriv --reuid daemon --clear-groups ktls-run --verbose --service everyone --port "$port" --port 1 -- \
+	python3 "$dir/failing.py" "$port"
+failing=$!
+wait_for 10 handed "$dir/failing.log"
+answers "a fork that fails: the connection has its end" 'say:hello\n' flush 'hear:hello\n' hear_end
+wait "$failing"
+check "and the server its own" grep -q '^ktls-run: port 1 was never listened on' "$dir/failing.log"
+
 # Standard error may be anything.
 cat >"$dir/errors.py" <<'END'
 import os, socket, sys

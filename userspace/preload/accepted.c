@@ -169,11 +169,18 @@ static struct shared *share(struct accepted *accepted)
 	return fresh;
 }
 
-void accepted_share(struct held *held, int fd)
+void accepted_share(struct held *held, unsigned int fork)
 {
-	(void)fd;
-	if (held->kind == HELD_ACCEPTED && !held->accepted.ended)
-		shared_hold(share(&held->accepted));
+	if (held->kind != HELD_ACCEPTED || held->accepted.ended)
+		return;
+	shared_hold(share(&held->accepted));
+	held->accepted.last_fork = fork;
+}
+
+void accepted_unshare(struct held *held, unsigned int fork)
+{
+	if (held->kind == HELD_ACCEPTED && held->accepted.last_fork == fork)
+		shared_let_go(held->accepted.shared);
 }
 
 void accepted_after_fork(struct held *held, int fd)

@@ -29,6 +29,7 @@ struct accepted {
 	uint8_t *head;			 /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
 	_Atomic(FILE *) files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
+	_Atomic unsigned int last_fork;	       /* that it was shared for; 0: none */
 	bool settled;			       /* whether we are the one of those processes that replaces keys */
 	bool inherited;			       /* by exec, and not counted: somebody else may have it, too */
 	bool keyless;			       /* by exec: keys are replaced elsewhere, or not at all */
@@ -91,9 +92,10 @@ void accepted_flush(struct held *held);
 /* Its descriptor before was another. */
 void accepted_renumber(struct accepted *accepted, int before, int now);
 
-/* Every connection is about to be a child's, too; and then, in the child. */
-void accepted_share(struct held *held, int fd);
+/* Every connection is about to be a child's, too; and then, in the child; or there is none. fork: which one, never 0. */
+void accepted_share(struct held *held, unsigned int fork);
 void accepted_after_fork(struct held *held, int fd);
+void accepted_unshare(struct held *held, unsigned int fork);
 
 /* As it counts for the next program in this process. For one in another process it is counted for that, too. */
 int accepted_number(const struct accepted *accepted);

@@ -210,6 +210,16 @@ HOOK(FILE *, popen, (const char *command, const char *mode))
 	return real_popen(command, mode);
 }
 
+HOOK(pid_t, fork, (void))
+{
+	return process_fork();
+}
+
+HOOK(pid_t, __fork, (void))
+{
+	return process_fork();
+}
+
 /* ---- the end ---- */
 
 __attribute__((visibility("default"), noreturn)) void hook__exit(int status) __asm__("_exit");
