@@ -158,6 +158,71 @@ check "through a shell" script 'say:hello\n' flush 'hear:hello\n' hear_end
 given no --port 1 -- python3 "$dir/accept.py" poll
 says "another port was chosen: it is in clear" "b'hello" -- clear_client
 
+# Threads that listen and accept at the same time. For the thread that has not got far, this stands behind ktls-run's library.
+cat >"$dir/slow.c" <<'END'
+#include <dlfcn.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int slow_listen, slow_accept;
+
+/* What a listener is handed over with. */
+int socketpair(int domain, int type, int protocol, int *ends)
+{
+	if (slow_listen)
+		usleep(500000);
+	return ((int (*)(int, int, int, int *))dlsym(RTLD_NEXT, "socketpair"))(domain, type, protocol, ends);
+}
+
+/* Another thread has begun to listen. */
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	struct pollfd listener = {.fd = fd, .events = POLLIN};
+
+	if (slow_accept && ((int (*)(int, int))dlsym(RTLD_NEXT, "listen"))(fd, 5) == 0)
+		poll(&listener, 1, 10000);
+	slow_accept = 0;
+	return ((int (*)(int, struct sockaddr *, socklen_t *, int))dlsym(RTLD_NEXT, "accept4"))(fd, address, length, flags);
+}
+END
+gcc -D_GNU_SOURCE -shared -fPIC -o "$dir/slow.so" "$dir/slow.c" || bail_out "no slow.so"
+cat >"$dir/slow.py" <<'END'
+import ctypes, socket, sys, threading, time
+way = sys.argv[2]
+ctypes.c_int.in_dll(ctypes.CDLL(None), "slow_" + way).value = 1
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+if way == "listen":
+    threading.Thread(target=listener.listen).start()
+while True:
+    try:
+        connection, address = listener.accept()
+        break
+    except OSError:
+        time.sleep(0.01)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+# slow WAY
+slow() {
+	next_port
+	in_background "$dir/slow.log" env LD_PRELOAD="$dir/slow.so" ktls-run --verbose -- python3 "$dir/slow.py" "$port" "$1"
+	server=$!
+	wait_for 10 listens_on "$port"
+}
+slow listen
+check "one thread listens, one accepts: its client is served" script 'say:hello\n' flush 'hear:hello\n' hear_end
+ends 0
+check "and the listener was handed over once" eval '[ "$(grep -c "the agent accepts" "$dir/slow.log")" = 1 ]'
+slow accept
+clear_client >"$dir/clear" 2>&1
+check "accept() was there before the listener was handed over: nobody is served in clear" eval '! grep hello "$dir/clear"'
+check "and people are told" wait_for 5 grep -q 'a client came in clear' "$dir/slow.log"
+check "and who comes next is served" script 'say:hello\n' flush 'hear:hello\n' hear_end
+ends 0
+
 stop_agent
 given yes -- python3 "$dir/accept.py" block
 check "a service manager passes a listener, no agent: the server ends" ends 1
