@@ -158,6 +158,42 @@ check "through a shell" script 'say:hello\n' flush 'hear:hello\n' hear_end
 given no --port 1 -- python3 "$dir/accept.py" poll
 says "another port was chosen: it is in clear" "b'hello" -- clear_client
 
+# A number that was another listener's, in clear, becomes one's that comes over a socket.
+cat >"$dir/send.py" <<'END'
+import os, socket, sys
+ours, theirs = socket.socketpair()
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0:
+    os.dup2(theirs.fileno(), 3)
+    os.execvp(sys.argv[2], sys.argv[2:])
+theirs.close()
+socket.send_fds(ours, [b"x"], [listener.fileno()])
+listener.close()
+os.wait()
+END
+cat >"$dir/receive.py" <<'END'
+import ctypes, os, socket
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+clear = socket.create_server(("127.0.0.1", 0))
+clear.setblocking(False)
+try:
+    clear.accept()
+except BlockingIOError:
+    pass
+number = clear.detach()
+library.fclose(ctypes.c_void_p(library.fdopen(number, b"r")))
+listener = socket.recv_fds(socket.socket(fileno=3), 1, 1)[1][0]
+assert listener == number
+connection, address = socket.socket(fileno=listener).accept()
+connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/send.log" python3 "$dir/send.py" "$port" ktls-run --port "$port" -- python3 "$dir/receive.py"
+wait_for 10 listens_on "$port"
+check "a listener gets the number of one in clear that fclose() has closed" script 'say:hello\n' flush 'hear:hello\n' hear_end
+
 # Threads that listen and accept at the same time. For the thread that has not got far, this stands behind ktls-run's library.
 cat >"$dir/slow.c" <<'END'
 #include <dlfcn.h>
