@@ -259,6 +259,31 @@ check "and people are told" wait_for 5 grep -q 'a client came in clear' "$dir/sl
 check "and who comes next is served" script 'say:hello\n' flush 'hear:hello\n' hear_end
 ends 0
 
+# An agent that hands over what is not encrypted can't be had: what the kernel says of it can.
+cat >"$dir/bare.c" <<'END'
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/tls.h>
+#include <sys/socket.h>
+
+int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+	if (level == SOL_TLS && name == TLS_TX) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return ((int (*)(int, int, int, void *, socklen_t *))dlsym(RTLD_NEXT, "getsockopt"))(fd, level, name, value, length);
+}
+END
+gcc -D_GNU_SOURCE -shared -fPIC -o "$dir/bare.so" "$dir/bare.c" || bail_out "no bare.so"
+in_background "$dir/bare.log" env LD_PRELOAD="$dir/bare.so" ktls-run -- "$plain"
+server=$!
+wait_for 10 grep -q '^port' "$dir/bare.log"
+port=$(sed -n 's/^port //p' "$dir/bare.log")
+refused "the kernel does not encrypt: the client is turned away" script 'say:hello\n' flush 'hear:hello\n'
+check "and people are told" grep -q 'the kernel does not encrypt' "$dir/bare.log"
+end "$server"
+
 stop_agent
 given yes -- python3 "$dir/accept.py" block
 check "a service manager passes a listener, no agent: the server ends" ends 1

@@ -19,10 +19,22 @@
 
 /* ---- its beginning ---- */
 
+/* The agent says so; whether it is so only the kernel knows. */
+static int check_encrypted(int fd)
+{
+	if (socket_cipher(fd, TLS_TX))
+		return 0;
+	say("descriptor %d: the kernel does not encrypt what the agent says it does (%s): the client is turned away",
+	    fd, strerror(errno));
+	return -ENOTCONN;
+}
+
 static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
 {
 	int err = stream_make(&accepted->stream, fd, result, now_ns());
 
+	if (err == 0 && result)
+		err = check_encrypted(fd);
 	if (err < 0)
 		return err;
 	accepted->stream->limits.rekey_timeout_ms = REKEY_TIMEOUT_MS;
