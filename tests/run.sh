@@ -161,6 +161,12 @@ for way in exec vfork spawn; do
 	stop
 done
 
+serve --half
+answers "shutdown(SHUT_WR): close_notify, and the client's side goes on" 'say:hello\n' flush 'hear:hello\n' hear_end 'say:more\n' \
+	flush wait:100 'say:more\n' end flush
+check "and all of it is read" wait_for 5 grep -q '^behind the end 10, and an end' "$dir/plain.log"
+stop
+
 serve --each helper
 answers "a child that execs something else does not keep the end back" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' \
 	hear_end
