@@ -287,6 +287,41 @@ done
 check "closed past the C library: nothing else" says_nothing_else
 stop
 
+# ---- what is not ours costs no system call ----
+
+# A server in clear that is its own client: all that is called between two marks.
+cat >"$dir/clear.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+def serve(times):
+    for i in range(times):
+        client = socket.create_connection(listener.getsockname())
+        connection, address = listener.accept()
+        client.sendall(b"hello")
+        connection.sendall(connection.recv(100))
+        os.write(client.fileno(), os.read(client.fileno(), 100))
+        copy = connection.dup()
+        copy.shutdown(socket.SHUT_WR)
+        for one in copy, connection, client:
+            one.close()
+serve(1)
+for mark in "begin", "end":
+    os.path.exists("/" + mark)
+    if mark == "begin":
+        serve(50)
+END
+# calls COMMAND...: how often it makes which.
+calls() {
+	strace -f -qq -o "$dir/calls" "$@" || return
+	sed -n '\,"/begin",,\,"/end",p' "$dir/calls" | sed 's/^[0-9]* *//; s/(.*//' | grep -v stat | sort | uniq -c
+}
+costs_nothing() {
+	calls python3 "$dir/clear.py" >"$dir/without" && calls ktls-run --port 1 -- python3 "$dir/clear.py" >"$dir/with" || return
+	cat "$dir/without"
+	grep -q '50 accept' "$dir/without" && diff "$dir/without" "$dir/with"
+}
+check "fifty connections in clear make the same system calls" costs_nothing
+
 # ---- limits, and an agent that is not there ----
 
 # The first begins with what it needs for handing over, and a few that whoever runs the tests has open.

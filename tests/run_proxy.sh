@@ -160,6 +160,62 @@ check "likewise, posix_spawn" gets_nothing
 inetd system head
 check "likewise, system" gets_nothing
 
+# The ways to read one, and what it says of where the client is.
+cat >"$dir/reads.py" <<'END'
+import os, socket, struct, sys
+port, host, way = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, dualstack_ipv6=host == "::")
+
+def receive(connection, size):
+    if way == "splice":
+        ends = os.pipe()
+        return os.read(ends[0], os.splice(connection.fileno(), ends[1], size))
+    if way == "peek":
+        shown = connection.recv(size, socket.MSG_PEEK)
+        assert connection.recv(size, socket.MSG_PEEK)[:len(shown)] == shown
+        received = connection.recv(len(shown))
+        assert received == shown
+        return received
+    return connection.recv(size)
+
+def receive_all(connection, size):
+    received = b""
+    while len(received) < size:
+        received += receive(connection, min(size - len(received), 5 if way == "bytes" else size))
+    return received
+
+connection, peer = listener.accept()
+signature, command, family, length = struct.unpack("!12sBBH", receive_all(connection, 16))
+assert signature == b"\r\n\r\n\0\r\nQUIT\n" and command == 0x21
+rest = receive_all(connection, length)
+size = {0x11: 4, 0x21: 16}[family]
+addresses = [socket.inet_ntop(socket.AF_INET if size == 4 else socket.AF_INET6, rest[i * size:(i + 1) * size]) for i in (0, 1)]
+ports = struct.unpack("!HH", rest[2 * size:2 * size + 4])
+assert ports == (peer[1], port)
+data = receive_all(connection, 6)
+connection.sendall(b"from %s to %s: %s" % (addresses[0].encode(), addresses[1].encode(), data))
+connection.close()
+END
+# from HOST CLIENT WAY
+from() {
+	next_port
+	run "$dir/reads.log" python3 "$dir/reads.py" "$port" "$1" "$3"
+	wait_for 10 handed "$dir/reads.log" || bail_out "reads.py: $(cat "$dir/reads.log")"
+	printf 'hello\n' | timeout 10 openssl s_client -connect "$2:$port" -CAfile "$dir/pki/ca.pem" -verify_return_error -quiet -ign_eof
+	cat "$dir/reads.log"
+}
+while read -r host client way addresses; do
+	says "read by $way, the server on $host, the client $client" "^from $addresses: hello" -- from "$host" "$client" "$way"
+done <<END
+127.0.0.1 127.0.0.1 recv 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 bytes 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 peek 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 splice 127.0.0.1 to 127.0.0.1
+::1 [::1] recv ::1 to ::1
+:: [::1] recv ::1 to ::1
+:: 127.0.0.1 recv 127.0.0.1 to 127.0.0.1
+END
+
 # ---- asked by a program ----
 
 cat >"$dir/asks.py" <<'END'
