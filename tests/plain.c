@@ -19,6 +19,7 @@
  *	--dup		listens under a duplicate, and closes the first; and the same with each connection
  *	--again		becomes another program with the same listener, as a binary upgrade does it
  *	--chroot DIR	and user nobody, behind listen()
+ *	--half		ends its own side after the first answer, and tells how many bytes came after that
  *	--raw-close	closes connections by a system call of its own, and uses their numbers for files and other sockets
  *	--count N	connections, then it ends (in each process)
  *	--limit N	of descriptors
@@ -50,7 +51,7 @@
 #define SLOTS 256
 
 static const char *wait_way = "blocking", *read_way = "read", *each_way = "", *root;
-static int processes, threads, listener_count = 1, duplicates, again, raw_close, count = 1 << 30;
+static int processes, threads, listener_count = 1, duplicates, again, half, raw_close, count = 1 << 30;
 static int left_over = -1;
 static unsigned int port;
 static size_t size = 4096;
@@ -224,6 +225,31 @@ static void close_raw(int fd)
 	}
 }
 
+static volatile sig_atomic_t signals;
+
+static void note_signal(int number)
+{
+	(void)number;
+	signals++;
+}
+
+static void serve_half(int fd)
+{
+	char data[100];
+	ssize_t n;
+	int sum = 0;
+
+	answer(fd, false, false);
+	must(shutdown(fd, SHUT_WR) == 0);
+	must(send(fd, data, 1, MSG_NOSIGNAL) < 0 && errno == EPIPE);
+	signal(SIGPIPE, note_signal);
+	must(write(fd, data, 1) < 0 && errno == EPIPE && signals == 1);
+	while ((n = read(fd, data, sizeof(data))) > 0)
+		sum += n;
+	tell("behind the end %d, %s", sum, n == 0 ? "and an end" : strerrorname_np(errno));
+	close(fd);
+}
+
 static void serve_blocking(int fd)
 {
 	while (answer(fd, false, false) == GOES_ON)
@@ -355,6 +381,8 @@ static void serve_one(int fd)
 		serve_beside_helper(fd);
 	else if (*each_way)
 		serve_in_child(fd);
+	else if (half)
+		serve_half(fd);
 	else
 		serve_blocking(fd);
 }
@@ -581,7 +609,8 @@ static void read_options(int argc, char **argv)
 		{"processes", 1, NULL, 'p'}, {"threads", 1, NULL, 't'}, {"each", 1, NULL, 'e'},
 		{"listeners", 1, NULL, 'l'}, {"dup", 0, NULL, 'd'},	{"again", 0, NULL, 'a'},
 		{"chroot", 1, NULL, 'c'},    {"count", 1, NULL, 'n'},	{"limit", 1, NULL, 'L'},
-		{"raw-close", 0, NULL, 'R'}, {"left", 1, NULL, 'o'},	{NULL, 0, NULL, 0},
+		{"raw-close", 0, NULL, 'R'}, {"left", 1, NULL, 'o'},	{"half", 0, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	struct rlimit limit;
 	int option;
@@ -617,6 +646,9 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'c':
 			root = optarg;
+			break;
+		case 'h':
+			half = 1;
 			break;
 		case 'R':
 			raw_close = 1;

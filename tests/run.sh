@@ -161,6 +161,12 @@ for way in exec vfork spawn; do
 	stop
 done
 
+serve --half
+answers "shutdown(SHUT_WR): close_notify, and the client's side goes on" 'say:hello\n' flush 'hear:hello\n' hear_end 'say:more\n' \
+	flush wait:100 'say:more\n' end flush
+check "and all of it is read" wait_for 5 grep -q '^behind the end 10, and an end' "$dir/plain.log"
+stop
+
 serve --each helper
 answers "a child that execs something else does not keep the end back" 'say:hello\n' flush 'hear:hello\n' end flush 'hear:end\n' \
 	hear_end
@@ -202,6 +208,64 @@ wait_for 10 handed "$dir/threads.log"
 answers "another thread waits: who does not want to does not; MSG_OOB: EINVAL" 'hear:nothing\n' 'hear:22\n' 'say:hello\n' flush \
 	'hear:hello\n' hear_end
 
+# Another thread accepts while one forks. This one does, between what ktls-run has to do before a fork and the fork.
+cat >"$dir/meanwhile.c" <<'END'
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+int meanwhile_listener = -1, meanwhile_connection = -1;
+
+static void before_fork(void)
+{
+	if (meanwhile_listener >= 0)
+		meanwhile_connection = accept(meanwhile_listener, NULL, NULL);
+	meanwhile_listener = -1;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	pthread_atfork(before_fork, NULL, NULL);
+}
+END
+gcc -shared -fPIC -o "$dir/meanwhile.so" "$dir/meanwhile.c" || bail_out "no meanwhile.so"
+cat >"$dir/meanwhile.py" <<'END'
+import ctypes, os, socket, sys
+library = ctypes.CDLL(None)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+ctypes.c_int.in_dll(library, "meanwhile_listener").value = listener.fileno()
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+connection = socket.socket(fileno=ctypes.c_int.in_dll(library, "meanwhile_connection").value)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/meanwhile.log" env LD_PRELOAD="$dir/meanwhile.so" ktls-run --verbose -- python3 "$dir/meanwhile.py" "$port"
+wait_for 10 handed "$dir/meanwhile.log"
+answers "accepted during a fork: the child's end is not the connection's" wait:300 'say:hello\n' flush 'hear:hello\n' hear_end
+
+cat >"$dir/failing.py" <<'END'
+import os, resource, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+connection, address = listener.accept()
+try:
+    os.fork()
+except BlockingIOError:
+    connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/failing.log" setpriv --reuid daemon --clear-groups ktls-run --verbose --service everyone --port "$port" --port 1 -- \
+	python3 "$dir/failing.py" "$port"
+failing=$!
+wait_for 10 handed "$dir/failing.log"
+answers "a fork that fails: the connection has its end" 'say:hello\n' flush 'hear:hello\n' hear_end
+wait "$failing"
+check "and the server its own" grep -q '^ktls-run: port 1 was never listened on' "$dir/failing.log"
+
 # Standard error may be anything.
 cat >"$dir/errors.py" <<'END'
 import os, socket, sys
@@ -223,9 +287,45 @@ done
 check "closed past the C library: nothing else" says_nothing_else
 stop
 
+# ---- what is not ours costs no system call ----
+
+# A server in clear that is its own client: all that is called between two marks.
+cat >"$dir/clear.py" <<'END'
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+def serve(times):
+    for i in range(times):
+        client = socket.create_connection(listener.getsockname())
+        connection, address = listener.accept()
+        client.sendall(b"hello")
+        connection.sendall(connection.recv(100))
+        os.write(client.fileno(), os.read(client.fileno(), 100))
+        copy = connection.dup()
+        copy.shutdown(socket.SHUT_WR)
+        for one in copy, connection, client:
+            one.close()
+serve(1)
+for mark in "begin", "end":
+    os.path.exists("/" + mark)
+    if mark == "begin":
+        serve(50)
+END
+# calls COMMAND...: how often it makes which.
+calls() {
+	strace -f -qq -o "$dir/calls" "$@" || return
+	sed -n '\,"/begin",,\,"/end",p' "$dir/calls" | sed 's/^[0-9]* *//; s/(.*//' | grep -v stat | sort | uniq -c
+}
+costs_nothing() {
+	calls python3 "$dir/clear.py" >"$dir/without" && calls ktls-run --port 1 -- python3 "$dir/clear.py" >"$dir/with" || return
+	cat "$dir/without"
+	grep -q '50 accept' "$dir/without" && diff "$dir/without" "$dir/with"
+}
+check "fifty connections in clear make the same system calls" costs_nothing
+
 # ---- limits, and an agent that is not there ----
 
-for options in '--wait epoll --limit 10' '--wait epoll --limit 100 --left 3' '--threads 6 --limit 100 --left 3'; do
+# The first begins with what it needs for handing over, and a few that whoever runs the tests has open.
+for options in '--wait epoll --limit 12' '--wait epoll --limit 100 --left 3' '--threads 6 --limit 100 --left 3'; do
 	serve $options
 	check "descriptors run out: every client is served in its time, $options" at_once 8 2000
 	check "and the server was told, $options" grep -q 'accept EMFILE' "$dir/plain.log"

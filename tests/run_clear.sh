@@ -158,6 +158,132 @@ check "through a shell" script 'say:hello\n' flush 'hear:hello\n' hear_end
 given no --port 1 -- python3 "$dir/accept.py" poll
 says "another port was chosen: it is in clear" "b'hello" -- clear_client
 
+# A number that was another listener's, in clear, becomes one's that comes over a socket.
+cat >"$dir/send.py" <<'END'
+import os, socket, sys
+ours, theirs = socket.socketpair()
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0:
+    os.dup2(theirs.fileno(), 3)
+    os.execvp(sys.argv[2], sys.argv[2:])
+theirs.close()
+socket.send_fds(ours, [b"x"], [listener.fileno()])
+listener.close()
+os.wait()
+END
+cat >"$dir/receive.py" <<'END'
+import ctypes, os, socket
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+clear = socket.create_server(("127.0.0.1", 0))
+clear.setblocking(False)
+try:
+    clear.accept()
+except BlockingIOError:
+    pass
+number = clear.detach()
+library.fclose(ctypes.c_void_p(library.fdopen(number, b"r")))
+listener = socket.recv_fds(socket.socket(fileno=3), 1, 1)[1][0]
+assert listener == number
+connection, address = socket.socket(fileno=listener).accept()
+connection.sendall(connection.recv(100))
+connection.close()
+END
+next_port
+in_background "$dir/send.log" python3 "$dir/send.py" "$port" ktls-run --port "$port" -- python3 "$dir/receive.py"
+wait_for 10 listens_on "$port"
+check "a listener gets the number of one in clear that fclose() has closed" script 'say:hello\n' flush 'hear:hello\n' hear_end
+
+# Threads that listen and accept at the same time. For the thread that has not got far, this stands behind ktls-run's library.
+cat >"$dir/slow.c" <<'END'
+#include <dlfcn.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int slow_listen, slow_accept;
+
+/* What a listener is handed over with. */
+int socketpair(int domain, int type, int protocol, int *ends)
+{
+	if (slow_listen)
+		usleep(500000);
+	return ((int (*)(int, int, int, int *))dlsym(RTLD_NEXT, "socketpair"))(domain, type, protocol, ends);
+}
+
+/* Another thread has begun to listen. */
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	struct pollfd listener = {.fd = fd, .events = POLLIN};
+
+	if (slow_accept && ((int (*)(int, int))dlsym(RTLD_NEXT, "listen"))(fd, 5) == 0)
+		poll(&listener, 1, 10000);
+	slow_accept = 0;
+	return ((int (*)(int, struct sockaddr *, socklen_t *, int))dlsym(RTLD_NEXT, "accept4"))(fd, address, length, flags);
+}
+END
+gcc -D_GNU_SOURCE -shared -fPIC -o "$dir/slow.so" "$dir/slow.c" || bail_out "no slow.so"
+cat >"$dir/slow.py" <<'END'
+import ctypes, socket, sys, threading, time
+way = sys.argv[2]
+ctypes.c_int.in_dll(ctypes.CDLL(None), "slow_" + way).value = 1
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+if way == "listen":
+    threading.Thread(target=listener.listen).start()
+while True:
+    try:
+        connection, address = listener.accept()
+        break
+    except OSError:
+        time.sleep(0.01)
+connection.sendall(connection.recv(100))
+connection.close()
+END
+# slow WAY
+slow() {
+	next_port
+	in_background "$dir/slow.log" env LD_PRELOAD="$dir/slow.so" ktls-run --verbose -- python3 "$dir/slow.py" "$port" "$1"
+	server=$!
+	wait_for 10 listens_on "$port"
+}
+slow listen
+check "one thread listens, one accepts: its client is served" script 'say:hello\n' flush 'hear:hello\n' hear_end
+ends 0
+check "and the listener was handed over once" eval '[ "$(grep -c "the agent accepts" "$dir/slow.log")" = 1 ]'
+slow accept
+clear_client >"$dir/clear" 2>&1
+check "accept() was there before the listener was handed over: nobody is served in clear" eval '! grep hello "$dir/clear"'
+check "and people are told" wait_for 5 grep -q 'a client came in clear' "$dir/slow.log"
+check "and who comes next is served" script 'say:hello\n' flush 'hear:hello\n' hear_end
+ends 0
+
+# An agent that hands over what is not encrypted can't be had: what the kernel says of it can.
+cat >"$dir/bare.c" <<'END'
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/tls.h>
+#include <sys/socket.h>
+
+int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+	if (level == SOL_TLS && name == TLS_TX) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return ((int (*)(int, int, int, void *, socklen_t *))dlsym(RTLD_NEXT, "getsockopt"))(fd, level, name, value, length);
+}
+END
+gcc -D_GNU_SOURCE -shared -fPIC -o "$dir/bare.so" "$dir/bare.c" || bail_out "no bare.so"
+in_background "$dir/bare.log" env LD_PRELOAD="$dir/bare.so" ktls-run -- "$plain"
+server=$!
+wait_for 10 grep -q '^port' "$dir/bare.log"
+port=$(sed -n 's/^port //p' "$dir/bare.log")
+refused "the kernel does not encrypt: the client is turned away" script 'say:hello\n' flush 'hear:hello\n'
+check "and people are told" grep -q 'the kernel does not encrypt' "$dir/bare.log"
+end "$server"
+
 stop_agent
 given yes -- python3 "$dir/accept.py" block
 check "a service manager passes a listener, no agent: the server ends" ends 1

@@ -94,6 +94,128 @@ says "HAProxy: a certificate" 'ssl=0700000000210007544C5376312E33.*220006636C696
 kill "$haproxy"
 wait "$haproxy" 2>/dev/null
 
+# ---- a header that others read ----
+
+# The client sends first what it would like to be one.
+forged='say:PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n'
+script() {
+	timeout 20 tls_script "$port" "$dir/pki" "$@"
+}
+run_options=--proxy-protocol
+for way in fork exec vfork spawn; do
+	run "$dir/plain.log" plain --each $way
+	plain=$!
+	wait_for 10 grep -q '^port' "$dir/plain.log" || bail_out "plain --each $way: $(cat "$dir/plain.log")"
+	port=$(sed -n 's/^port //p' "$dir/plain.log" | head -n 1)
+	check "--each $way: the header is what is read first" script "$forged" flush 'hear:\r\n\r\n'
+	end "$plain"
+done
+
+# One client's connection becomes the standard input and output of a program.
+cat >"$dir/inetd.py" <<'END'
+import os, socket, sys
+way, program = sys.argv[2:4]
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+connection, address = listener.accept()
+if way == "spawn":
+    moves = [(os.POSIX_SPAWN_DUP2, connection.fileno(), number) for number in (0, 1)]
+    child = os.posix_spawnp(program, [program, "-c", "12"], os.environ, file_actions=moves)
+else:
+    child = os.fork()
+if child == 0:
+    os.dup2(connection.fileno(), 0)
+    os.dup2(connection.fileno(), 1)
+    if way == "system":
+        os._exit(os.system(program + " -c 12") >> 8)
+    os.execvp(program, [program, "-c", "12"])
+connection.close()
+os.waitpid(child, 0)
+END
+cat >"$dir/static.c" <<'END'
+#include <unistd.h>
+int main(void)
+{
+	char data[100];
+	long n = read(0, data, sizeof(data));
+
+	return n <= 0 || write(1, data, n) != n;
+}
+END
+gcc -static -o "$dir/static" "$dir/static.c" || bail_out "no static program"
+# inetd WAY PROGRAM
+inetd() {
+	next_port
+	run "$dir/inetd.log" python3 "$dir/inetd.py" "$port" "$@"
+	wait_for 10 handed "$dir/inetd.log" || bail_out "inetd.py: $(cat "$dir/inetd.log")"
+}
+gets_nothing() {
+	! script "$forged" flush hear:P && grep "PROXY header can't be passed on" "$dir/inetd.log"
+}
+inetd exec "$(command -v head)"
+check "exec: the header is what is read first" script "$forged" flush 'hear:\r\n\r\n'
+inetd exec "$dir/static"
+check "exec of a program that we can't give it: it gets no connection" gets_nothing
+inetd spawn "$dir/static"
+check "likewise, posix_spawn" gets_nothing
+inetd system head
+check "likewise, system" gets_nothing
+
+# The ways to read one, and what it says of where the client is.
+cat >"$dir/reads.py" <<'END'
+import os, socket, struct, sys
+port, host, way = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, dualstack_ipv6=host == "::")
+
+def receive(connection, size):
+    if way == "splice":
+        ends = os.pipe()
+        return os.read(ends[0], os.splice(connection.fileno(), ends[1], size))
+    if way == "peek":
+        shown = connection.recv(size, socket.MSG_PEEK)
+        assert connection.recv(size, socket.MSG_PEEK)[:len(shown)] == shown
+        received = connection.recv(len(shown))
+        assert received == shown
+        return received
+    return connection.recv(size)
+
+def receive_all(connection, size):
+    received = b""
+    while len(received) < size:
+        received += receive(connection, min(size - len(received), 5 if way == "bytes" else size))
+    return received
+
+connection, peer = listener.accept()
+signature, command, family, length = struct.unpack("!12sBBH", receive_all(connection, 16))
+assert signature == b"\r\n\r\n\0\r\nQUIT\n" and command == 0x21
+rest = receive_all(connection, length)
+size = {0x11: 4, 0x21: 16}[family]
+addresses = [socket.inet_ntop(socket.AF_INET if size == 4 else socket.AF_INET6, rest[i * size:(i + 1) * size]) for i in (0, 1)]
+ports = struct.unpack("!HH", rest[2 * size:2 * size + 4])
+assert ports == (peer[1], port)
+data = receive_all(connection, 6)
+connection.sendall(b"from %s to %s: %s" % (addresses[0].encode(), addresses[1].encode(), data))
+connection.close()
+END
+# from HOST CLIENT WAY
+from() {
+	next_port
+	run "$dir/reads.log" python3 "$dir/reads.py" "$port" "$1" "$3"
+	wait_for 10 handed "$dir/reads.log" || bail_out "reads.py: $(cat "$dir/reads.log")"
+	printf 'hello\n' | timeout 10 openssl s_client -connect "$2:$port" -CAfile "$dir/pki/ca.pem" -verify_return_error -quiet -ign_eof
+	cat "$dir/reads.log"
+}
+while read -r host client way addresses; do
+	says "read by $way, the server on $host, the client $client" "^from $addresses: hello" -- from "$host" "$client" "$way"
+done <<END
+127.0.0.1 127.0.0.1 recv 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 bytes 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 peek 127.0.0.1 to 127.0.0.1
+127.0.0.1 127.0.0.1 splice 127.0.0.1 to 127.0.0.1
+::1 [::1] recv ::1 to ::1
+:: [::1] recv ::1 to ::1
+:: 127.0.0.1 recv 127.0.0.1 to 127.0.0.1
+END
+
 # ---- asked by a program ----
 
 cat >"$dir/asks.py" <<'END'

@@ -68,14 +68,15 @@ static bool pull(void)
 	return n > 0;
 }
 
-/* What cannot be sent at once waits for the server, which may wait for us to receive. */
+/* What cannot be sent at once waits for the server, which may wait for us to receive, or have said its last. */
 static void flush(void)
 {
+	bool goes_on = !(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
 	char *bytes;
 	long length = BIO_get_mem_data(out, &bytes), sent = 0;
 
 	while (sent < length) {
-		struct pollfd socket = {.fd = fd, .events = POLLIN | POLLOUT};
+		struct pollfd socket = {.fd = fd, .events = goes_on ? POLLIN | POLLOUT : POLLOUT};
 		ssize_t n;
 
 		if (poll(&socket, 1, PATIENCE_MS) != 1)

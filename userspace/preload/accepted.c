@@ -18,10 +18,22 @@
 
 /* ---- its beginning ---- */
 
+/* The agent says so; whether it is so only the kernel knows. */
+static int check_encrypted(int fd)
+{
+	if (socket_cipher(fd, TLS_TX))
+		return 0;
+	say("descriptor %d: the kernel does not encrypt what the agent says it does (%s): the client is turned away",
+	    fd, strerror(errno));
+	return -ENOTCONN;
+}
+
 static int make_stream(struct accepted *accepted, int fd, const struct ktlsd_result *result)
 {
 	int err = stream_make(&accepted->stream, fd, result, now_ns());
 
+	if (err == 0 && result)
+		err = check_encrypted(fd);
 	if (err < 0)
 		return err;
 	accepted->stream->limits.rekey_timeout_ms = REKEY_TIMEOUT_MS;
@@ -81,8 +93,29 @@ static void inherit(struct accepted *accepted, int number)
 	accepted->keyless = true;
 }
 
+static bool take_head(struct accepted *accepted, const char *text)
+{
+	size_t length = strlen(text) / 2;
+
+	if (length == 0)
+		return true;
+	accepted->head = length <= PROXY_HEADER_MAX ? malloc(length) : NULL;
+	for (; accepted->head && accepted->head_length < length; text += 2)
+		if (sscanf(text, "%2hhx", &accepted->head[accepted->head_length++]) != 1)
+			return false;
+	return accepted->head;
+}
+
+void accepted_lose(int fd)
+{
+	say("descriptor %d: the PROXY header can't be passed on, and what the client sends would stand in its place: the "
+	    "connection ends",
+	    fd);
+	shutdown(fd, SHUT_RDWR);
+}
+
 /* Duplicates of a descriptor stand for the same. */
-void accepted_inherit(int fd, int number)
+void accepted_inherit(int fd, int number, const char *head)
 {
 	int before = same_socket(fd);
 	struct held *held = before < 0 ? NULL : held_at(before);
@@ -92,10 +125,34 @@ void accepted_inherit(int fd, int number)
 		held_put(held);
 		return;
 	}
-	if (accepted_begin(fd, NULL, false) < 0 || !(held = held_at(fd)))
+	if (accepted_begin(fd, NULL, false) == 0)
+		held = held_at(fd);
+	if (held)
+		inherit(&held->accepted, number);
+	if (*head && !(held && take_head(&held->accepted, head)))
+		accepted_lose(fd);
+	if (held)
+		held_put(held);
+}
+
+static size_t head_left(const struct accepted *accepted)
+{
+	return accepted->head ? accepted->head_length - accepted->head_taken : 0;
+}
+
+/* A thread that is at it reads the header for this program. */
+void accepted_head(struct held *held, char text[static ACCEPTED_HEAD_MAX])
+{
+	struct accepted *accepted = &held->accepted;
+	size_t left;
+
+	*text = '\0';
+	if (!accepted->head || pthread_mutex_trylock(&held->lock) != 0)
 		return;
-	inherit(&held->accepted, number);
-	held_put(held);
+	left = head_left(accepted);
+	for (size_t i = 0; i < left; i++)
+		sprintf(text + 2 * i, "%02x", accepted->head[accepted->head_taken + i]);
+	pthread_mutex_unlock(&held->lock);
 }
 
 void accepted_free(struct accepted *accepted)
@@ -123,11 +180,18 @@ static struct shared *share(struct accepted *accepted)
 	return fresh;
 }
 
-void accepted_share(struct held *held, int fd)
+void accepted_share(struct held *held, unsigned int fork)
 {
-	(void)fd;
-	if (held->kind == HELD_ACCEPTED && !held->accepted.ended)
-		shared_hold(share(&held->accepted));
+	if (held->kind != HELD_ACCEPTED || held->accepted.ended)
+		return;
+	shared_hold(share(&held->accepted));
+	held->accepted.last_fork = fork;
+}
+
+void accepted_unshare(struct held *held, unsigned int fork)
+{
+	if (held->kind == HELD_ACCEPTED && held->accepted.last_fork == fork)
+		shared_let_go(held->accepted.shared);
 }
 
 void accepted_after_fork(struct held *held, int fd)
@@ -140,6 +204,10 @@ void accepted_after_fork(struct held *held, int fd)
 	accepted->settled = accepted->touched = false;
 	atomic_store(&accepted->reader, 0);
 	stream_after_fork(accepted->stream);
+	if (!accepted->shared) { /* another thread accepted it meanwhile: it is the parent's, as far as anybody knows */
+		inherit(accepted, SHARED_UNKNOWN);
+		stream_move_away(accepted->stream);
+	}
 }
 
 int accepted_number(const struct accepted *accepted)

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "proxy.h"
+
 struct held;
 struct ktlsd_result;
 struct ktlsd_stream;
@@ -27,6 +29,7 @@ struct accepted {
 	uint8_t *head;			 /* a PROXY header that the program has not read wholly; NULL: none */
 	uint16_t head_length, head_taken;
 	_Atomic(FILE *) files[ACCEPTED_FILES]; /* streams of the C library that write to it; NULL: none */
+	_Atomic unsigned int last_fork;	       /* that it was shared for; 0: none */
 	bool settled;			       /* whether we are the one of those processes that replaces keys */
 	bool inherited;			       /* by exec, and not counted: somebody else may have it, too */
 	bool keyless;			       /* by exec: keys are replaced elsewhere, or not at all */
@@ -44,11 +47,20 @@ int accepted_begin(int fd, const struct ktlsd_result *result, bool proxy);
 
 /*
  * One that the program before us in this process left, or who started us. number: as it counted (shared_number()), or
- * ACCEPTED_ALONE: nobody else has it.
+ * ACCEPTED_ALONE: nobody else has it. head: as accepted_head() wrote it.
  */
 #define ACCEPTED_ALONE (-1)
-void accepted_inherit(int fd, int number);
+void accepted_inherit(int fd, int number, const char *head);
 uint64_t accepted_cookie(int fd); /* by which it is known; 0: it is no socket */
+
+/*
+ * What is left of a PROXY header, in hexadecimal digits; "": nothing. A program that can't be given it must not have the
+ * connection either: the first bytes would be the client's, and may be a header as the client likes it. accepted_lose() ends
+ * it.
+ */
+#define ACCEPTED_HEAD_MAX (2 * PROXY_HEADER_MAX + 1)
+void accepted_head(struct held *held, char text[static ACCEPTED_HEAD_MAX]);
+void accepted_lose(int fd);
 
 /* As recvmsg() into parts, but returns -errno. Any flags. */
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags);
@@ -80,9 +92,10 @@ void accepted_flush(struct held *held);
 /* Its descriptor before was another. */
 void accepted_renumber(struct accepted *accepted, int before, int now);
 
-/* Every connection is about to be a child's, too; and then, in the child. */
-void accepted_share(struct held *held, int fd);
+/* Every connection is about to be a child's, too; and then, in the child; or there is none. fork: which one, never 0. */
+void accepted_share(struct held *held, unsigned int fork);
 void accepted_after_fork(struct held *held, int fd);
+void accepted_unshare(struct held *held, unsigned int fork);
 
 /* As it counts for the next program in this process. For one in another process it is counted for that, too. */
 int accepted_number(const struct accepted *accepted);

@@ -79,6 +79,8 @@ HOOK(int, fclose, (FILE * file))
 			table_leave(fd);
 		}
 		held_put(held);
+	} else {
+		table_forget(fd);
 	}
 	return real_fclose(file);
 }

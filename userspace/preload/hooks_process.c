@@ -165,7 +165,7 @@ HOOK(int, execle, (const char *path, const char *first, ...))
 
 #define SPAWN(path, told, call)                                                                                        \
 	do {                                                                                                           \
-		struct next_program next = {.here = false};                                                            \
+		struct next_program next = {.spawned = true};                                                          \
 		int result;                                                                                            \
                                                                                                                        \
 		may_run(&next, path);                                                                                  \
@@ -208,6 +208,16 @@ HOOK(FILE *, popen, (const char *command, const char *mode))
 {
 	inherit_restore();
 	return real_popen(command, mode);
+}
+
+HOOK(pid_t, fork, (void))
+{
+	return process_fork();
+}
+
+HOOK(pid_t, __fork, (void))
+{
+	return process_fork();
 }
 
 /* ---- the end ---- */

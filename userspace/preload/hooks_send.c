@@ -5,10 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tls.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/sendfile.h>
 
 #include "real.h"
+#include "socket.h"
 #include "table.h"
 
 /* TCP takes them and kTLS does not; they change nothing. */
@@ -16,9 +19,22 @@
 
 enum turn {
 	OURS,	  /* end_turn() is due */
-	NOT_OURS, /* the kernel has the answer: for another descriptor, or EPIPE and a signal for one that is over */
+	NOT_OURS, /* the kernel has the answer: for another descriptor, or for one that is broken */
 	NOT_NOW,  /* errno is set */
 };
+
+/*
+ * The first that is sent after shutdown() kernel TLS takes, and finds out when it is lost (Linux, net/tls/tls_sw.c,
+ * tls_sw_sendmsg_locked). So the answer is ours, if the number still stands for the connection.
+ */
+static bool is_shut(int fd, int err, int flags)
+{
+	if (err != -EPIPE || !socket_cipher(fd, TLS_TX))
+		return false;
+	if (!(flags & MSG_NOSIGNAL))
+		pthread_kill(pthread_self(), SIGPIPE);
+	return true;
+}
 
 static enum turn begin_turn(int fd, int flags, struct held **held)
 {
@@ -32,7 +48,7 @@ static enum turn begin_turn(int fd, int flags, struct held **held)
 	if (err == 0)
 		return OURS;
 	held_put(*held);
-	if (err != -EAGAIN && err != -EINTR)
+	if (err != -EAGAIN && err != -EINTR && !is_shut(fd, err, flags))
 		return NOT_OURS;
 	errno = -err;
 	return NOT_NOW;

@@ -92,11 +92,14 @@ static int accept_from(struct held *held, int fd, struct sockaddr *address, sock
 static int accept_elsewhere(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
 	struct held *held = held_of_kind(fd, HELD_HIDDEN);
+	int connection;
 
-	if (!held)
-		return is_new(real_accept4(fd, address, length, flags));
-	held_put(held);
-	return answer(-EBADF);
+	if (held) {
+		held_put(held);
+		return answer(-EBADF);
+	}
+	connection = is_new(real_accept4(fd, address, length, flags));
+	return connection >= 0 && listener_turns_away(fd, connection) ? answer(-ECONNABORTED) : connection;
 }
 
 HOOK(int, accept4, (int fd, struct sockaddr *address, socklen_t *length, int flags))

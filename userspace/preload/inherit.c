@@ -11,6 +11,7 @@
 #include "environment.h"
 #include "family.h"
 #include "inherit.h"
+#include "say.h"
 #include "settings.h"
 #include "shared.h"
 #include "table.h"
@@ -45,28 +46,54 @@ __attribute__((format(printf, 2, 3))) static bool add(struct list *list, const c
 	return true;
 }
 
-/* A connection stands there once, whatever numbers it has. */
-static void add_connection(struct list *list, struct held *held, int fd, bool here)
+/*
+ * The program can't be given the PROXY header. Where it gets the connection under a number that we can't close there, the
+ * connection ends; of others that have no standard number none is meant for it.
+ */
+static void withhold(const struct held *held, int fd, const struct next_program *next)
 {
-	char key[32];
+	bool standard = fd <= STDERR_FILENO, moved = !next->here && held->accepted.moved;
+
+	if (!held->accepted.head)
+		return;
+	if (moved || (next->spawned && standard)) {
+		accepted_lose(fd);
+	} else if (!next->spawned) {
+		(standard ? say : say_more)(
+			"descriptor %d: the PROXY header can't be passed on: the next program gets neither "
+			"that nor the connection",
+			fd);
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+	}
+}
+
+/* A connection stands there once, whatever numbers it has. */
+static void add_connection(struct list *list, struct held *held, int fd, const struct next_program *next)
+{
+	char key[32], header[ACCEPTED_HEAD_MAX];
 	int number;
 
 	snprintf(key, sizeof(key), "\nc%llx=", (unsigned long long)accepted_cookie(fd));
-	if (held->accepted.ended || strstr(list->text, key) || list->length + CONNECTION_MAX > LIST_MAX)
+	if (held->accepted.ended || strstr(list->text, key))
 		return;
-	number = here ? accepted_number(&held->accepted) : accepted_number_elsewhere(&held->accepted);
-	add(list, "%s%d\n", key + 1, number);
-	held->accepted.stays = here;
+	accepted_head(held, header);
+	if (!next->fits || list->length + CONNECTION_MAX + strlen(header) > LIST_MAX) {
+		withhold(held, fd, next);
+		return;
+	}
+	number = next->here ? accepted_number(&held->accepted) : accepted_number_elsewhere(&held->accepted);
+	add(list, "%s%d=%s\n", key + 1, number, header);
+	held->accepted.stays = next->here;
 }
 
-static void add_held(struct list *list, struct held *held, int fd, bool here)
+static void add_held(struct list *list, struct held *held, int fd, const struct next_program *next)
 {
 	int flags = fcntl(fd, F_GETFD);
 	bool stays = flags >= 0 && !(flags & FD_CLOEXEC);
 
-	if (held->kind == HELD_ACCEPTED && (stays || (!here && held->accepted.moved)))
-		add_connection(list, held, fd, here);
-	else if (held->kind == HELD_LISTENER && stays)
+	if (held->kind == HELD_ACCEPTED && (stays || (!next->here && held->accepted.moved)))
+		add_connection(list, held, fd, next);
+	else if (held->kind == HELD_LISTENER && stays && next->fits)
 		add(list, "l%d=%d\n", fd, held->listener.hidden);
 }
 
@@ -81,7 +108,7 @@ static void write_list(struct list *list, const struct next_program *next)
 
 		if (!held)
 			continue;
-		add_held(list, held, fd, next->here);
+		add_held(list, held, fd, next);
 		held_put(held);
 	}
 }
@@ -224,8 +251,7 @@ void inherit_prepare(struct next_program *next, void *memory, char *const *envir
 		family_grows();
 	if (next->here && !next->fits)
 		family_shrinks();
-	if (next->fits)
-		write_list(&list, next);
+	write_list(&list, next);
 	if (next->here)
 		table_each(accepted_give_back);
 	preload_with_us(list.text + LIST_MAX, environment);
@@ -265,11 +291,27 @@ void inherit_undo(const struct next_program *next)
 	errno = error;
 }
 
+/* Which connections there are, the program that the C library starts is not told. */
+static void withhold_standard_ones(void)
+{
+	const struct next_program next = {.spawned = true};
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		struct held *held = held_of_kind(fd, HELD_ACCEPTED);
+
+		if (!held)
+			continue;
+		withhold(held, fd, &next);
+		held_put(held);
+	}
+}
+
 void inherit_restore(void)
 {
 	char *room;
 
 	family_loses_sight();
+	withhold_standard_ones();
 	if (is_told(environ))
 		return;
 	room = malloc(inherit_room(environ));
@@ -287,7 +329,8 @@ void inherit_restore(void)
 
 struct passed {
 	unsigned long long cookie;
-	int number; /* as accepted_inherit() takes it */
+	int number; /* this, too, as accepted_inherit() takes it */
+	const char *head;
 	bool found;
 };
 
@@ -302,7 +345,7 @@ static void take_connection(struct passed_list *passed, int fd)
 
 	for (int i = 0; cookie && i < passed->count; i++) {
 		if (passed->list[i].cookie == cookie) {
-			accepted_inherit(fd, passed->list[i].number);
+			accepted_inherit(fd, passed->list[i].number, passed->list[i].head);
 			passed->list[i].found = true;
 		}
 	}
@@ -332,13 +375,15 @@ static void take_connections(struct passed_list *passed)
 static void take(struct passed_list *passed, const char *entry, bool joined)
 {
 	struct passed *next = &passed->list[passed->count];
-	int fd, hidden;
+	int fd, hidden, begun = 0;
 
 	if (sscanf(entry, "l%d=%d", &fd, &hidden) == 2) {
 		listener_inherit(fd, hidden);
-	} else if (passed->count < PASSED_MOST && sscanf(entry, "c%llx=%d", &next->cookie, &next->number) == 2) {
+	} else if (passed->count < PASSED_MOST &&
+		   sscanf(entry, "c%llx=%d%n", &next->cookie, &next->number, &begun) == 2) {
 		if (!joined && next->number >= 0)
 			next->number = SHARED_UNKNOWN;
+		next->head = entry[begun] == '=' ? entry + begun + 1 : "";
 		next->found = false;
 		passed->count++;
 	}

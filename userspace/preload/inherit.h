@@ -12,10 +12,11 @@
 /* What one exec passes on. */
 struct next_program {
 	char *const *environment;
-	char *list; /* points into it */
-	int family; /* a descriptor; -1: none */
-	bool here;  /* in this process, else in another */
-	bool fits;  /* we are preloaded into it */
+	char *list;   /* points into it */
+	int family;   /* a descriptor; -1: none */
+	bool here;    /* in this process, else in another */
+	bool spawned; /* the C library makes that, and there sees to descriptors */
+	bool fits;    /* we are preloaded into it */
 };
 
 /*

@@ -33,11 +33,16 @@ static int option_of(int fd, int name)
 	return value;
 }
 
-static bool is_tcp(int fd)
+static bool is_inet(int fd)
 {
 	int domain = option_of(fd, SO_DOMAIN);
 
-	return (domain == AF_INET || domain == AF_INET6) && option_of(fd, SO_PROTOCOL) == IPPROTO_TCP;
+	return domain == AF_INET || domain == AF_INET6;
+}
+
+static bool is_tcp(int fd)
+{
+	return is_inet(fd) && option_of(fd, SO_PROTOCOL) == IPPROTO_TCP;
 }
 
 static uint16_t port_of(int fd)
@@ -139,12 +144,18 @@ enum choice {
 	IS_UNFIT, /* it is, and serves TCP clients, but kernel TLS takes TCP alone: MPTCP, SMC */
 };
 
+/* The listener, or a connection of its. */
+static bool is_on_chosen_port(int fd, struct port *port)
+{
+	return option_of(fd, SO_TYPE) == SOCK_STREAM && option_of(fd, SO_PROTOCOL) != IPPROTO_SCTP &&
+	       settings_of_port(port_of(fd), port) && port->number != 0;
+}
+
 static enum choice choice_of(int fd, struct port *port)
 {
 	if (option_of(fd, SO_ACCEPTCONN) != 1)
 		return LISTENS_NOT;
-	if (option_of(fd, SO_TYPE) != SOCK_STREAM || option_of(fd, SO_PROTOCOL) == IPPROTO_SCTP ||
-	    !settings_of_port(port_of(fd), port) || port->number == 0)
+	if (!is_on_chosen_port(fd, port))
 		return STAYS_CLEAR;
 	return is_tcp(fd) ? IS_FOR_US : IS_UNFIT;
 }
@@ -172,7 +183,7 @@ static int take_over(int fd, const struct port *port)
 }
 
 /* Whoever connects between listen() and here is the agent's, too. */
-int listener_begin(int fd, int backlog)
+static int begin_listening(int fd, int backlog)
 {
 	struct port port;
 	int err;
@@ -191,6 +202,33 @@ int listener_begin(int fd, int backlog)
 	}
 	if (err < 0)
 		shutdown(fd, SHUT_RDWR); /* or clients would be served in clear */
+	return err;
+}
+
+static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER; /* the descriptor that one thread finds free no other takes */
+
+void listener_after_fork(void)
+{
+	pthread_mutex_init(&meeting, NULL);
+	pthread_mutex_init(&room, NULL);
+}
+
+/* Another thread may be about to accept on it, or to listen, too. */
+int listener_begin(int fd, int backlog)
+{
+	struct port port;
+	struct held *held;
+	int err;
+
+	if (!is_inet(fd) || !settings_of_port(port_of(fd), &port))
+		return begin_listening(fd, backlog);
+	pthread_mutex_lock(&meeting);
+	held = held_of_kind(fd, HELD_LISTENER);
+	err = held ? listener_again(held, fd, backlog) : begin_listening(fd, backlog);
+	if (held)
+		held_put(held);
+	pthread_mutex_unlock(&meeting);
 	return err;
 }
 
@@ -218,15 +256,6 @@ void listener_adopt(int fd)
 	adopt(fd);
 }
 
-static pthread_mutex_t meeting = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER; /* the descriptor that one thread finds free no other takes */
-
-void listener_after_fork(void)
-{
-	pthread_mutex_init(&meeting, NULL);
-	pthread_mutex_init(&room, NULL);
-}
-
 struct held *listener_meet(int fd)
 {
 	struct held *held;
@@ -239,6 +268,18 @@ struct held *listener_meet(int fd)
 		table_leave_alone(fd);
 	pthread_mutex_unlock(&meeting);
 	return held ? held : held_of_kind(fd, HELD_LISTENER);
+}
+
+bool listener_turns_away(int fd, int connection)
+{
+	struct port port;
+
+	if (table_is_left_alone(fd) || !is_on_chosen_port(connection, &port))
+		return false;
+	say("port %u: a client came in clear, between listen() and handing the listener over: it is turned away",
+	    port.number);
+	close(connection);
+	return true;
 }
 
 bool listener_inherit(int fd, int hidden)

@@ -41,6 +41,9 @@ void listener_adopt(int fd);
 struct held *listener_meet(int fd);
 void listener_after_fork(void);
 
+/* What accept() returned for a listener that was not ours: true: it must not be served, and is closed. */
+bool listener_turns_away(int fd, int connection);
+
 /* accept4(). Returns the descriptor or -errno. */
 int listener_accept(struct held *held, int fd, struct sockaddr *address, socklen_t *length, int flags);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "family.h"
@@ -8,10 +10,22 @@
 
 static pid_t pid;
 
+/* ---- forks ---- */
+
+static _Atomic unsigned int forks;
+static _Thread_local unsigned int this_fork; /* of this thread, the last one */
+
+static void share(struct held *held, int fd)
+{
+	(void)fd;
+	accepted_share(held, this_fork);
+}
+
 static void before_fork(void)
 {
+	this_fork = atomic_fetch_add(&forks, 1) + 1;
 	family_grows();
-	table_each(accepted_share);
+	table_each(share);
 }
 
 static void in_child(void)
@@ -20,6 +34,26 @@ static void in_child(void)
 	table_after_fork();
 	listener_after_fork();
 	table_each(accepted_after_fork);
+}
+
+static void take_back(struct held *held, int fd)
+{
+	(void)fd;
+	accepted_unshare(held, this_fork);
+}
+
+pid_t process_fork(void)
+{
+	unsigned int before = this_fork;
+	pid_t child = fork();
+	int error = errno;
+
+	if (child < 0 && this_fork != before) {
+		table_each(take_back);
+		family_shrinks();
+	}
+	errno = error;
+	return child;
 }
 
 void process_begin(void)
@@ -32,6 +66,8 @@ bool process_is_guest(void)
 {
 	return getpid() != pid;
 }
+
+/* ---- the end ---- */
 
 static void end(struct held *held, int fd)
 {

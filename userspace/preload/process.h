@@ -3,6 +3,7 @@
 #define KTLS_RUN_PROCESS_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* At the start of a program: forks are followed from here on. */
 void process_begin(void);
@@ -11,6 +12,9 @@ void process_begin(void);
  * A child by vfork() has its parent's memory: what it does with descriptors concerns its own alone, and must not be noted.
  */
 bool process_is_guest(void);
+
+/* fork(). */
+pid_t process_fork(void);
 
 /*
  * Before the process ends: every connection that nobody else has gets its close_notify. process_exit(): as exit() does it,

@@ -90,6 +90,7 @@
 	  (pidfd, file, actions, attributes, argv, environment))                                                       \
 	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t * actions, int fd, int to),               \
 	  (actions, fd, to))                                                                                           \
+	X(pid_t, fork, (void), ())                                                                                     \
 	X(int, system, (const char *command), (command))                                                               \
 	X(FILE *, popen, (const char *command, const char *mode), (command, mode))                                     \
 	X(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
