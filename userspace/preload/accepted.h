@@ -62,6 +62,9 @@ uint64_t accepted_cookie(int fd); /* by which it is known; 0: it is no socket */
 void accepted_head(struct held *held, char text[static ACCEPTED_HEAD_MAX]);
 void accepted_lose(int fd);
 
+/* Its stream, which is used by this process from now on. */
+struct ktlsd_stream *accepted_touch(struct accepted *accepted);
+
 /* As recvmsg() into parts, but returns -errno. Any flags. */
 ssize_t accepted_receive(struct held *held, const struct iovec *parts, int count, int flags);
 ssize_t accepted_splice(struct held *held, int pipe, size_t size, unsigned int flags);
