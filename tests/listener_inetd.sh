@@ -214,6 +214,83 @@ says "one that is too large" '--idle 99999999999; expected a number from 0 to' -
 	ktls-inetd --idle 99999999999 --ready "$dir/ready" cat
 says "--idle and --direct" '--idle does not go with --direct' -- ktls-inetd --direct --idle 5 --ready "$dir/ready" cat
 
+# ---- who holds the port while there is no agent ----
+
+start_agent <<END
+$(config)
+END
+next_port
+inetd --listen "127.0.0.1:$port" --service handed -- echo welcome
+wait_for 5 listens_on "$port"
+stop_agent
+visitor early
+port=$configured
+says "a configured address, and no agent: clients are refused" 'Connection refused' -- s_client
+check "ktls-inetd's own listener, and no agent: they wait" inetd_says 'trying again'
+start_agent <<END
+$(config)
+END
+wait "$visitor"
+says "for the next one" welcome -- cat "$dir/early"
+ends_by TERM
+stop_agent
+
+# ---- what it finds, and what it is sent ----
+
+inetd_without_descriptors() {
+	in_background "$dir/inetd.log" sh -c 'exec ktls-inetd "$@" <&- >&-' sh "$@"
+	inetd=$!
+}
+
+start_agent <<END
+$(config)
+END
+port=$configured
+for option in '' --direct; do
+	# shellcheck disable=SC2086 # perhaps none
+	inetd_without_descriptors $option --ready "$dir/ready" -- sh -c 'echo it is said'
+	says "begun without descriptors 0 and 1 ${option:+($option)}" 'it is said' -- s_client
+	ends_by TERM
+done
+
+# Passes on what the agent says of a connection, with a socket without TLS in place of the connection.
+cat >"$dir/swaps.py" <<'END'
+import os, socket, sys
+front = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+front.bind(sys.argv[2])
+front.listen()
+print("swaps", flush=True)
+back = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+back.connect(sys.argv[1])
+inetd, _ = front.accept()
+listener = socket.create_server(("127.0.0.1", 0))
+victim = socket.create_connection(listener.getsockname(), timeout=5)
+plain, _ = listener.accept()
+message, descriptors, _, _ = socket.recv_fds(back, 65536, 4)
+socket.send_fds(inetd, [message], [plain.fileno()])
+plain.close()
+try:
+    print("in clear:", victim.recv(100))
+except OSError as error:
+    print("in clear:", error)
+END
+for option in '' --direct; do
+	rm -f "$dir/front"
+	in_background "$dir/swaps" python3 "$dir/swaps.py" "$dir/ready" "$dir/front"
+	swaps=$!
+	wait_for 5 grep -q swaps "$dir/swaps"
+	# shellcheck disable=SC2086 # perhaps none
+	inetd $option --ready "$dir/front" -- echo secret
+	in_background "$dir/client" s_client
+	wait $swaps
+	says "a socket without TLS is not served ${option:+($option)}" "^in clear: b''" -- cat "$dir/swaps"
+	wait_for 5 grep -q front "$dir/inetd.log"
+	says "and the log says why" 'front: a socket came without TLS keys, and is closed; is it ktlsd that sends them\?' -- \
+		cat "$dir/inetd.log"
+	ends_by TERM
+done
+stop_agent
+
 # ---- a socket of the service manager's ----
 
 next_port

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -328,6 +329,19 @@ static void reap(int signal_fd)
 		places_leave(child);
 }
 
+/* What a command writes shall never go out in clear: the kernel is asked, not who sent the socket. */
+static bool has_tls(int connection)
+{
+	const unsigned int both = KTLSD_RESULT_TX | KTLSD_RESULT_RX;
+	struct ktlsd_socket_info info;
+
+	if (ktlsd_socket_info(connection, &info) == 0 && (info.flags & both) == both)
+		return true;
+	warnx("%s: a socket came without TLS keys, and is closed; is it ktlsd that sends them?",
+	      options.ready ? options.ready : options.listen);
+	return false;
+}
+
 /* The receiver, or -1: the agent is gone. */
 static int receive_one(int receiver, int signal_fd)
 {
@@ -336,7 +350,8 @@ static int receive_one(int receiver, int signal_fd)
 	ready.result.error = 0;
 	connection = ktlsd_accept(receiver, &ready, MSG_DONTWAIT);
 	if (connection >= 0) {
-		serve(receiver, signal_fd, connection);
+		if (has_tls(connection))
+			serve(receiver, signal_fd, connection);
 		close(connection);
 		ktlsd_ready_clear(&ready);
 	} else if (connection == -ENOTCONN) {
@@ -452,11 +467,25 @@ static int read_options(int argc, char **argv)
 	return 0;
 }
 
+/* A socket that got one of these numbers would be the command's, or closed by what becomes it. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			err(1, "/dev/null");
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	char why[256];
 	int receiver;
 
+	open_standard_descriptors();
 	if (read_options(argc, argv) != 0)
 		return 2;
 	if (!places_open(options.max))
