@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # ktls-inetd with a static program, BusyBox as Debian has it: files over https, from addresses of the configuration and from
-# sockets that a service manager passes (manager.py plays it), through restarts of the agent under load; and how it is ended.
+# sockets that a service manager passes (manager.py plays it), through restarts of the agent under load; how it is ended, and clients
+# that would keep its places for ever.
 # shellcheck disable=SC2016,SC2034,SC2317 # expanded later; functions are called by name
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -117,6 +118,177 @@ kill "$between"
 check "SIGTERM ends the process between" wait_for 2 eval '! kill -0 "$between"'
 check "the command reads the end" inetd_says 'its end'
 check "and the client" wait_for 2 eval '! kill -0 "$client"'
+stop_agent
+
+# ---- clients that keep their places ----
+
+# visitor NAME [OPTION...]: stays, and says nothing; $visitor is its pid, what it is told in $dir/NAME.
+visitor() {
+	visitor_log=$dir/$1
+	shift
+	in_background "$visitor_log" s_client "$@"
+	visitor=$!
+}
+
+# is_served NAME [OPTION...]: a visitor that the command has greeted.
+is_served() {
+	visitor "$@"
+	wait_for 5 grep -q here "$visitor_log"
+}
+
+served_are() {
+	[ "$(pgrep -c -P "$inetd")" = "$1" ]
+}
+
+# with_limit PROCESSES OPTION...: ktls-inetd as a user who may have so many.
+with_limit() {
+	with_limit=$1
+	shift
+	in_background "$dir/inetd.log" prlimit --nproc="$with_limit" setpriv --reuid 65534 --clear-groups ktls-inetd "$@"
+	inetd=$!
+}
+
+start_agent <<END
+$(config | sed '/^listen/a allow_users = 65534')
+END
+port=$configured
+inetd --max 3 --max-per-peer 2 --ready "$dir/ready" -- sh -c 'echo here; cat'
+check "one of an address" is_served first
+says "one that vanishes would be noticed: keepalive" 'timer:\(keepalive,(1min|[0-9.]+sec),' -- \
+	ss -tnoH state established "sport = :$port"
+check "two of an address" is_served second
+says "a third one gets an alert" 'alert internal error' -- s_client
+check "and the log says why" inetd_says '127.0.0.1: turned away, 2 connections of its address are served (--max-per-peer)'
+check "another address is served" is_served other -bind 127.0.0.2:0
+ends_by TERM
+
+inetd --max 4 --ready "$dir/ready" -- sh -c 'echo here; cat'
+check "one address has three quarters of the places" eval 'is_served 1 && is_served 2 && is_served 3'
+says "and no more" 'alert internal error' -- s_client
+ends_by TERM
+
+inetd --idle 1 --ready "$dir/ready" -- cat
+visitor silent
+check "a silent client has a place" wait_for 5 served_are 1
+check "for --idle seconds" wait_for 3 served_are 0
+wait "$visitor"
+says "it gets an alert" 'alert internal error' -- cat "$dir/silent"
+check "and the log says why" inetd_says '127.0.0.1: nothing went either way for 1 s (--idle)'
+seldom() {
+	for _ in 1 2 3 4 5; do
+		echo word
+		sleep 0.5
+	done | timeout 10 openssl s_client -connect "127.0.0.1:$port" -CAfile "$dir/pki/ca.pem" -quiet -no_ign_eof 2>/dev/null
+}
+says "who speaks now and then is not cut off" '^5$' -- eval 'seldom | grep -c word'
+ends_by TERM
+
+cat >"$dir/lingers.py" <<'END'
+import socket, ssl, sys, time
+context = ssl.create_default_context(cafile=sys.argv[2])
+with context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))), server_hostname="localhost") as tls:
+    while tls.recv(100):
+        pass
+    print("the end", flush=True)
+    while True:
+        tls.send(b"x")
+        time.sleep(0.5)
+END
+inetd --ready "$dir/ready" -- echo bye
+in_background "$dir/lingers" python3 "$dir/lingers.py" "$port" "$dir/pki/ca.pem"
+check "a client speaks on behind the end" wait_for 10 grep -q 'the end' "$dir/lingers"
+check "it keeps its place for a moment only" wait_for 4 served_are 0
+ends_by TERM
+
+for most in 1 2; do
+	with_limit $most --ready "$dir/ready" -- cat
+	wait_for 5 has_come
+	says "no more than $most of its processes: the client gets an alert" 'alert internal error' -- s_client
+	check "and the log says why" inetd_says '127.0.0.1: fork: Resource temporarily unavailable'
+	ends_by TERM
+done
+stop_agent
+
+says "a number that is none" '--max 3x; expected a number from 1 to' -- ktls-inetd --max 3x --ready "$dir/ready" cat
+says "one that is too large" '--idle 99999999999; expected a number from 0 to' -- \
+	ktls-inetd --idle 99999999999 --ready "$dir/ready" cat
+says "--idle and --direct" '--idle does not go with --direct' -- ktls-inetd --direct --idle 5 --ready "$dir/ready" cat
+
+# ---- who holds the port while there is no agent ----
+
+start_agent <<END
+$(config)
+END
+next_port
+inetd --listen "127.0.0.1:$port" --service handed -- echo welcome
+wait_for 5 listens_on "$port"
+stop_agent
+visitor early
+port=$configured
+says "a configured address, and no agent: clients are refused" 'Connection refused' -- s_client
+check "ktls-inetd's own listener, and no agent: they wait" inetd_says 'trying again'
+start_agent <<END
+$(config)
+END
+wait "$visitor"
+says "for the next one" welcome -- cat "$dir/early"
+ends_by TERM
+stop_agent
+
+# ---- what it finds, and what it is sent ----
+
+inetd_without_descriptors() {
+	in_background "$dir/inetd.log" sh -c 'exec ktls-inetd "$@" <&- >&-' sh "$@"
+	inetd=$!
+}
+
+start_agent <<END
+$(config)
+END
+port=$configured
+for option in '' --direct; do
+	# shellcheck disable=SC2086 # perhaps none
+	inetd_without_descriptors $option --ready "$dir/ready" -- sh -c 'echo it is said'
+	says "begun without descriptors 0 and 1 ${option:+($option)}" 'it is said' -- s_client
+	ends_by TERM
+done
+
+# Passes on what the agent says of a connection, with a socket without TLS in place of the connection.
+cat >"$dir/swaps.py" <<'END'
+import os, socket, sys
+front = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+front.bind(sys.argv[2])
+front.listen()
+print("swaps", flush=True)
+back = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+back.connect(sys.argv[1])
+inetd, _ = front.accept()
+listener = socket.create_server(("127.0.0.1", 0))
+victim = socket.create_connection(listener.getsockname(), timeout=5)
+plain, _ = listener.accept()
+message, descriptors, _, _ = socket.recv_fds(back, 65536, 4)
+socket.send_fds(inetd, [message], [plain.fileno()])
+plain.close()
+try:
+    print("in clear:", victim.recv(100))
+except OSError as error:
+    print("in clear:", error)
+END
+for option in '' --direct; do
+	rm -f "$dir/front"
+	in_background "$dir/swaps" python3 "$dir/swaps.py" "$dir/ready" "$dir/front"
+	swaps=$!
+	wait_for 5 grep -q swaps "$dir/swaps"
+	# shellcheck disable=SC2086 # perhaps none
+	inetd $option --ready "$dir/front" -- echo secret
+	in_background "$dir/client" s_client
+	wait $swaps
+	says "a socket without TLS is not served ${option:+($option)}" "^in clear: b''" -- cat "$dir/swaps"
+	wait_for 5 grep -q front "$dir/inetd.log"
+	says "and the log says why" 'front: a socket came without TLS keys, and is closed; is it ktlsd that sends them\?' -- \
+		cat "$dir/inetd.log"
+	ends_by TERM
+done
 stop_agent
 
 # ---- a socket of the service manager's ----

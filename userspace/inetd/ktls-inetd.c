@@ -3,8 +3,10 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,12 +15,16 @@
 #include <sys/signalfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "places.h"
 #include "relay.h"
 
 #define LISTEN_QUEUE 1024
 #define RETRY_MS 200
+#define MAX_MOST 100000
+#define IDLE_MOST 1000000 /* seconds */
 
 static const char usage_text[] =
 	"Usage: ktls-inetd [OPTION...] --ready PATH [--] COMMAND [ARGUMENT...]\n"
@@ -31,6 +37,8 @@ static const char usage_text[] =
 	"  --listen ADDRESS:PORT   listens there itself, and hands that to the agent; [ADDRESS]:PORT for IPv6\n"
 	"  --service NAME          under which the agent does the handshakes (default \"default\")\n"
 	"  --max N                 commands at a time (default 100)\n"
+	"  --max-per-peer N        of these for one address (default: three quarters of them)\n"
+	"  --idle SECONDS          a connection on which nothing goes either way is cut off (default 600; 0: never)\n"
 	"  --direct                the command gets the TLS socket itself: no process between, and no bytes\n"
 	"                          copied, but the end of the peer's stream reads as an error (EIO), and\n"
 	"                          the peer sees the connection end without close_notify\n"
@@ -40,13 +48,12 @@ static const char usage_text[] =
 
 static struct {
 	const char *ready, *listen, *service;
-	unsigned int max;
+	unsigned int max, max_per_peer, idle;
 	int direct;
 	char **command;
-} options = {.service = "default", .max = 100};
+} options = {.service = "default", .max = 100, .idle = 600};
 
 static int listener = -1; /* ours, while the agent accepts on it */
-static unsigned int running;
 static struct ktlsd_ready ready;
 static sigset_t signals_before;
 
@@ -118,24 +125,30 @@ static void set_number(const char *name, unsigned int value)
 	setenv(name, text, 1);
 }
 
-static void set_end(const struct sockaddr_storage *address, const char *const *host_names,
-		    const char *const *port_names)
+static const char *host_of(const struct sockaddr_storage *address)
 {
 	const struct sockaddr_in *v4 = (const void *)address;
 	const struct sockaddr_in6 *v6 = (const void *)address;
 	bool six = address->ss_family == AF_INET6;
-	char host[INET6_ADDRSTRLEN] = "";
+	static char host[INET6_ADDRSTRLEN];
 
+	*host = '\0';
 	inet_ntop(address->ss_family, six ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, host,
 		  sizeof(host));
+	return host;
+}
+
+static void set_end(const struct sockaddr_storage *address, const char *const *host_names,
+		    const char *const *port_names)
+{
 	for (; *host_names; host_names++)
-		setenv(*host_names, host, 1);
-	for (; *port_names; port_names++)
-		set_number(*port_names, ntohs(six ? v6->sin6_port : v4->sin_port));
+		setenv(*host_names, host_of(address), 1);
+	for (; *port_names; port_names++) /* it is in the same place for both families */
+		set_number(*port_names, ntohs(((const struct sockaddr_in *)address)->sin_port));
 }
 
 /* The names are those of tcpserver, of systemd's Accept=yes, and of what web servers tell about TLS. */
-static void describe(int connection)
+static void describe(int connection, const struct sockaddr_storage *peer)
 {
 	static const char *const remote_hosts[] = {"TCPREMOTEIP", "REMOTE_ADDR", "REMOTE_HOST", NULL};
 	static const char *const remote_ports[] = {"TCPREMOTEPORT", "REMOTE_PORT", NULL};
@@ -158,9 +171,7 @@ static void describe(int connection)
 	struct sockaddr_storage address = {0};
 	socklen_t length = sizeof(address);
 
-	getpeername(connection, (struct sockaddr *)&address, &length);
-	set_end(&address, remote_hosts, remote_ports);
-	length = sizeof(address);
+	set_end(peer, remote_hosts, remote_ports);
 	getsockname(connection, (struct sockaddr *)&address, &length);
 	set_end(&address, local_hosts, local_ports);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
@@ -181,6 +192,21 @@ static void run_command(int input_and_output)
 	_exit(127);
 }
 
+static void fail(int connection, const char *what)
+{
+	warn("%s: %s", getenv("REMOTE_ADDR"), what);
+	relay_refuse(connection);
+	_exit(1);
+}
+
+static void tell_why(int error, const struct ktlsd_stream *stream)
+{
+	if (error == -ETIME)
+		warnx("%s: nothing went either way for %u s (--idle)", getenv("REMOTE_ADDR"), options.idle);
+	else if (error)
+		warnx("%s: %s", getenv("REMOTE_ADDR"), ktlsd_stream_why(stream));
+}
+
 /* In a process of its own, the parent of the command's. */
 static void relay_to_command(int connection)
 {
@@ -190,17 +216,16 @@ static void relay_to_command(int connection)
 
 	if (ktlsd_stream_new(&stream, connection, NULL, &ready.result) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-		err(1, "a connection");
+		fail(connection, "a connection");
 	command = fork();
 	if (command < 0)
-		err(1, "fork");
+		fail(connection, "fork");
 	if (command == 0)
 		run_command(ends[1]);
 	close(ends[1]);
-	error = relay(stream, connection, ends[0]);
+	error = relay(stream, connection, ends[0], options.idle * 1000);
 	close(ends[0]);
-	if (error)
-		warnx("%s: %s", getenv("REMOTE_ADDR"), ktlsd_stream_why(stream));
+	tell_why(error, stream);
 	waitpid(command, NULL, 0);
 	_exit(error ? 1 : 0);
 }
@@ -214,15 +239,41 @@ static void end_by_signals(void (*how)(int))
 		signal(SIGINT, SIG_IGN);
 }
 
-static void serve(int receiver, int signal_fd, int connection)
+/* A peer that has vanished without a word is noticed within two minutes. */
+static void keep_alive(int connection)
 {
-	pid_t child = fork();
+	static const struct {
+		int level, name, value;
+	} set[] = {
+		{IPPROTO_TCP, TCP_KEEPIDLE, 60},
+		{IPPROTO_TCP, TCP_KEEPINTVL, 10},
+		{IPPROTO_TCP, TCP_KEEPCNT, 6},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+	};
 
-	if (child < 0)
-		warn("fork");
-	running += child > 0;
-	if (child != 0)
-		return;
+	for (size_t i = 0; i < sizeof(set) / sizeof(*set); i++) {
+		if (setsockopt(connection, set[i].level, set[i].name, &set[i].value, sizeof(set[i].value)) != 0)
+			warn("keepalive");
+	}
+}
+
+/* A crowd of one peer's shall not fill the log, too: once a second. */
+static bool has_too_many(const struct sockaddr_storage *peer)
+{
+	static time_t said;
+	time_t now = time(NULL);
+
+	if (places_taken_by(peer) < options.max_per_peer)
+		return false;
+	if (now != said)
+		warnx("%s: turned away, %u connections of its address are served (--max-per-peer)", host_of(peer),
+		      options.max_per_peer);
+	said = now;
+	return true;
+}
+
+static void begin_child(int receiver, int signal_fd)
+{
 	close(receiver);
 	close(signal_fd);
 	if (listener >= 0)
@@ -230,7 +281,29 @@ static void serve(int receiver, int signal_fd, int connection)
 	signal(SIGPIPE, SIG_IGN);
 	end_by_signals(SIG_DFL);
 	sigprocmask(SIG_SETMASK, &signals_before, NULL);
-	describe(connection);
+}
+
+static void serve(int receiver, int signal_fd, int connection)
+{
+	struct sockaddr_storage peer = {0};
+	socklen_t length = sizeof(peer);
+	pid_t child = -1;
+
+	getpeername(connection, (struct sockaddr *)&peer, &length);
+	keep_alive(connection);
+	if (!has_too_many(&peer)) {
+		child = fork();
+		if (child < 0)
+			warn("%s: fork", host_of(&peer));
+	}
+	if (child > 0)
+		places_take(child, &peer);
+	else if (child < 0)
+		relay_refuse(connection);
+	if (child != 0)
+		return;
+	begin_child(receiver, signal_fd);
+	describe(connection, &peer);
 	if (options.direct)
 		run_command(connection);
 	relay_to_command(connection);
@@ -248,11 +321,25 @@ static void end(int number)
 static void reap(int signal_fd)
 {
 	struct signalfd_siginfo info;
+	pid_t child;
 
 	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		running--;
+	while ((child = waitpid(-1, NULL, WNOHANG)) > 0)
+		places_leave(child);
+}
+
+/* What a command writes shall never go out in clear: the kernel is asked, not who sent the socket. */
+static bool has_tls(int connection)
+{
+	const unsigned int both = KTLSD_RESULT_TX | KTLSD_RESULT_RX;
+	struct ktlsd_socket_info info;
+
+	if (ktlsd_socket_info(connection, &info) == 0 && (info.flags & both) == both)
+		return true;
+	warnx("%s: a socket came without TLS keys, and is closed; is it ktlsd that sends them?",
+	      options.ready ? options.ready : options.listen);
+	return false;
 }
 
 /* The receiver, or -1: the agent is gone. */
@@ -263,7 +350,8 @@ static int receive_one(int receiver, int signal_fd)
 	ready.result.error = 0;
 	connection = ktlsd_accept(receiver, &ready, MSG_DONTWAIT);
 	if (connection >= 0) {
-		serve(receiver, signal_fd, connection);
+		if (has_tls(connection))
+			serve(receiver, signal_fd, connection);
 		close(connection);
 		ktlsd_ready_clear(&ready);
 	} else if (connection == -ENOTCONN) {
@@ -293,7 +381,7 @@ static void serve_all(int receiver)
 
 	for (;;) {
 		struct pollfd both[] = {{.fd = signal_fd, .events = POLLIN},
-					{.fd = running < options.max ? receiver : -1, .events = POLLIN}};
+					{.fd = places_taken() < options.max ? receiver : -1, .events = POLLIN}};
 
 		if (poll(both, 2, receiver < 0 ? RETRY_MS : -1) < 0 && errno != EINTR)
 			err(1, "poll");
@@ -312,16 +400,29 @@ static int usage(FILE *stream)
 	return stream == stdout ? 0 : 2;
 }
 
+static unsigned int read_number(const char *name, const char *text, unsigned int least, unsigned int most)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value < least || value > most)
+		errx(2, "--%s %s; expected a number from %u to %u", name, text, least, most);
+	return value;
+}
+
 static int read_options(int argc, char **argv)
 {
 	static const struct option known[] = {{"ready", required_argument, NULL, 'r'},
 					      {"listen", required_argument, NULL, 'l'},
 					      {"service", required_argument, NULL, 's'},
 					      {"max", required_argument, NULL, 'm'},
+					      {"max-per-peer", required_argument, NULL, 'p'},
+					      {"idle", required_argument, NULL, 'i'},
 					      {"direct", no_argument, &options.direct, 1},
 					      {"version", no_argument, NULL, 'v'},
 					      {"help", no_argument, NULL, 'h'},
 					      {0}};
+	bool idle = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "+h", known, NULL)) != -1) {
@@ -338,7 +439,14 @@ static int read_options(int argc, char **argv)
 			options.service = optarg;
 			break;
 		case 'm':
-			options.max = strtoul(optarg, NULL, 10);
+			options.max = read_number("max", optarg, 1, MAX_MOST);
+			break;
+		case 'p':
+			options.max_per_peer = read_number("max-per-peer", optarg, 1, MAX_MOST);
+			break;
+		case 'i':
+			options.idle = read_number("idle", optarg, 0, IDLE_MOST);
+			idle = true;
 			break;
 		case 'v':
 			puts("ktls-inetd " KTLSD_VERSION);
@@ -349,10 +457,27 @@ static int read_options(int argc, char **argv)
 			return usage(stderr);
 		}
 	}
+	if (idle && options.direct)
+		errx(2, "--idle does not go with --direct: what goes over its socket is the command's own business");
+	if (options.max_per_peer == 0)
+		options.max_per_peer = options.max - options.max / 4;
 	options.command = argv + optind;
-	if (optind == argc || !options.ready == !options.listen || options.max == 0)
+	if (optind == argc || !options.ready == !options.listen)
 		return usage(stderr);
 	return 0;
+}
+
+/* A socket that got one of these numbers would be the command's, or closed by what becomes it. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			err(1, "/dev/null");
+	} while (fd <= STDERR_FILENO);
+	close(fd);
 }
 
 int main(int argc, char **argv)
@@ -360,8 +485,11 @@ int main(int argc, char **argv)
 	char why[256];
 	int receiver;
 
+	open_standard_descriptors();
 	if (read_options(argc, argv) != 0)
 		return 2;
+	if (!places_open(options.max))
+		err(1, "--max %u", options.max);
 	if (options.listen)
 		listener = listen_on(options.listen);
 	end_by_signals(end);

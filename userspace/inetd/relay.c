@@ -2,9 +2,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "records.h"
 #include "relay.h"
+#include "socket.h"
 
 #define BUFFER 16384
 #define PATIENCE_MS 2000
@@ -15,6 +18,7 @@ struct flow {
 	size_t start, length;
 	bool ended;  /* nothing more comes */
 	bool closed; /* and who it is for knows */
+	uint64_t passed;
 };
 
 static bool is_passing(ssize_t n)
@@ -33,6 +37,13 @@ static void drop(struct flow *flow)
 {
 	flow->length = 0;
 	flow->ended = flow->closed = true;
+}
+
+static void pass(struct flow *flow, ssize_t n)
+{
+	flow->start += n;
+	flow->length -= n;
+	flow->passed += n;
 }
 
 /* ---- from the connection to the command ---- */
@@ -56,8 +67,7 @@ static void give(struct flow *in, int command)
 		drop(in);
 		return;
 	}
-	in->start += n > 0 ? n : 0;
-	in->length -= n > 0 ? n : 0;
+	pass(in, n > 0 ? n : 0);
 }
 
 /* ---- from the command to the connection ---- */
@@ -77,8 +87,7 @@ static int transmit(struct flow *out, struct ktlsd_stream *stream)
 
 	if (n < 0)
 		return is_passing(n) ? 0 : n;
-	out->start += n;
-	out->length -= n;
+	pass(out, n);
 	return 0;
 }
 
@@ -125,22 +134,49 @@ static int move(struct flow *in, struct flow *out, struct ktlsd_stream *stream, 
 	return err < 0 ? err : end_flows(in, out, stream, command);
 }
 
+/* ---- time ---- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static int left_ms(int64_t deadline)
+{
+	int64_t left = deadline - now_ms();
+
+	return left > 0 ? left : 0;
+}
+
+/* ---- the end ---- */
+
 /* With something unread the end of this process would reset the connection, and the peer lose the last bytes. */
 static void read_to_end(struct ktlsd_stream *stream, int connection)
 {
 	struct pollfd one = {.fd = connection, .events = POLLIN};
+	int64_t deadline = now_ms() + PATIENCE_MS;
 	char ignored[BUFFER];
-	int rounds = 64;
+	ssize_t n = 1;
 
-	while (rounds-- > 0 && poll(&one, 1, PATIENCE_MS) == 1 &&
-	       ktlsd_stream_recv(stream, ignored, sizeof(ignored), MSG_DONTWAIT) > 0)
-		;
+	while ((n > 0 || is_passing(n)) && poll(&one, 1, left_ms(deadline)) == 1 && left_ms(deadline) > 0)
+		n = ktlsd_stream_recv(stream, ignored, sizeof(ignored), MSG_DONTWAIT);
 }
 
-int relay(struct ktlsd_stream *stream, int connection, int command)
+void relay_refuse(int connection)
+{
+	socket_send_alert(connection, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
+	shutdown(connection, SHUT_WR);
+}
+
+int relay(struct ktlsd_stream *stream, int connection, int command, int idle_ms)
 {
 	static struct flow in, out;
+	int64_t deadline = now_ms() + idle_ms;
 	struct pollfd ends[2];
+	uint64_t passed;
 	int err = 0;
 
 	while (err == 0 && !(in.closed && out.closed)) {
@@ -151,11 +187,18 @@ int relay(struct ktlsd_stream *stream, int connection, int command)
 			ends[0].fd = -1;
 		if (in.closed && !ends[1].events)
 			ends[1].fd = -1;
-		if (poll(ends, 2, -1) < 0 && errno != EINTR)
+		if (poll(ends, 2, idle_ms ? left_ms(deadline) : -1) < 0 && errno != EINTR)
 			return -errno;
+		passed = in.passed + out.passed;
 		err = move(&in, &out, stream, ends, command);
+		if (in.passed + out.passed != passed)
+			deadline = now_ms() + idle_ms;
+		else if (err == 0 && idle_ms && left_ms(deadline) == 0)
+			err = -ETIME;
 	}
-	if (err == 0)
+	if (err == -ETIME)
+		relay_refuse(connection);
+	if (err == 0 || err == -ETIME)
 		read_to_end(stream, connection);
 	return err;
 }
