@@ -170,6 +170,26 @@ check "two commands at a time" at_a_time
 wait $children
 end "$inetd"
 
+# A backend without a place beside one that has nothing to do.
+inetd --max 1 --ready "$dir/ready" -- sh -c 'echo busy; cat'
+busy=$inetd
+in_background "$dir/kept" s_client
+wait_for 5 grep -q busy "$dir/kept"
+in_background "$dir/idle.log" ktls-inetd --ready "$dir/ready" -- echo idle
+idle=$!
+check "two backends, one of them busy" wait_for 2 receivers_are 2
+one_after_the_other() {
+	for time in $(seq 20); do
+		timeout 1 openssl s_client -connect "127.0.0.1:$port" -quiet </dev/null 2>/dev/null | grep -q idle || {
+			echo "client $time"
+			return 1
+		}
+	done
+}
+check "20 clients, one after the other: each is served within a second, by the other one" one_after_the_other
+end $idle
+end "$busy"
+
 inetd --direct --ready "$dir/ready" -- sh -c 'echo direct'
 says "--direct: the command has the socket itself" direct -- s_client
 end "$inetd"
