@@ -178,6 +178,11 @@ wait_for 5 grep -q busy "$dir/kept"
 in_background "$dir/idle.log" ktls-inetd --ready "$dir/ready" -- echo idle
 idle=$!
 check "two backends, one of them busy" wait_for 2 receivers_are 2
+# One client may have to wait at the busy one, whose turn it seems to be; no more.
+for one in 1 2; do
+	in_background "$dir/waits.$one" s_client
+	wait_for 1 grep -q idle "$dir/waits.$one"
+done
 one_after_the_other() {
 	for time in $(seq 20); do
 		timeout 1 openssl s_client -connect "127.0.0.1:$port" -quiet </dev/null 2>/dev/null | grep -q idle || {
