@@ -4,7 +4,8 @@
 done. The stages are shared out among them: silent (not a byte), part (of a ClientHello), hello (and then not a byte).
 
 Says "there" when all are connected and were answered what there is to answer, then waits for their end, and tells for each stage
-how many got an alert, and how many only an end: closed, reset, or, PATIENCE seconds later, none: hanging."""
+how many got an alert in clear, internal_error and nothing else; how many another alert; and how many only an end: closed, reset, or,
+PATIENCE seconds later, none: hanging."""
 import selectors
 import socket
 import ssl
@@ -14,6 +15,7 @@ import time
 port, count, patience, stages = int(sys.argv[1]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:]
 context = ssl.create_default_context(cafile=sys.argv[2])
 ALERT = 21
+INTERNAL_ERROR = bytes([ALERT, 3, 1, 0, 2, 2, 80])
 
 
 class Visitor:
@@ -43,6 +45,11 @@ class Visitor:
         if not got:
             self.end = "closed"
         return not got
+
+    def outcome(self):
+        if self.got == INTERNAL_ERROR:
+            return "internal error"
+        return "alert" if self.was_alerted() else self.end
 
     def was_alerted(self):
         """In clear; or behind a handshake that the client takes to its end, of which the server hears nothing."""
@@ -82,6 +89,7 @@ began = time.monotonic()
 ends(began + patience, lambda: False)
 for stage in stages:
     those = [visitor for visitor in visitors if visitor.stage == stage]
-    outcomes = ["alert" if visitor.was_alerted() else visitor.end for visitor in those]
-    counts = ", ".join(f"{outcome} {outcomes.count(outcome)}" for outcome in ("alert", "closed", "reset", "hanging"))
+    outcomes = [visitor.outcome() for visitor in those]
+    kinds = ("internal error", "alert", "closed", "reset", "hanging")
+    counts = ", ".join(f"{kind} {outcomes.count(kind)}" for kind in kinds)
     print(f"{stage}: {counts}; the last after {max(visitor.after for visitor in those):.1f} s")

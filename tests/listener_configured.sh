@@ -172,6 +172,31 @@ check "two commands at a time" at_a_time
 wait $children
 end "$inetd"
 
+# A backend without a place beside one that has nothing to do.
+inetd --max 1 --ready "$dir/ready" -- sh -c 'echo busy; cat'
+busy=$inetd
+in_background "$dir/kept" s_client
+wait_for 5 grep -q busy "$dir/kept"
+in_background "$dir/idle.log" ktls-inetd --ready "$dir/ready" -- echo idle
+idle=$!
+check "two backends, one of them busy" wait_for 2 receivers_are 2
+# One client may have to wait at the busy one, whose turn it seems to be; no more.
+for one in 1 2; do
+	in_background "$dir/waits.$one" s_client
+	wait_for 1 grep -q idle "$dir/waits.$one"
+done
+one_after_the_other() {
+	for time in $(seq 20); do
+		timeout 1 openssl s_client -connect "127.0.0.1:$port" -quiet </dev/null 2>/dev/null | grep -q idle || {
+			echo "client $time"
+			return 1
+		}
+	done
+}
+check "20 clients, one after the other: each is served within a second, by the other one" one_after_the_other
+end $idle
+end "$busy"
+
 inetd --direct --ready "$dir/ready" -- sh -c 'echo direct'
 says "--direct: the command has the socket itself" direct -- s_client
 end "$inetd"
@@ -181,8 +206,8 @@ inetd --listen "127.0.0.1:$port" --service named -- sh -c 'echo its own listener
 wait_for 5 listens_on "$port"
 says "ktls-inetd hands over a listener of its own" 'its own listener' -- s_client
 end "$inetd"
-refused "a service that is not there" ktls-inetd --listen "127.0.0.1:$port" --service nobody true
-says "it says so" 'no such service' -- ktls-inetd --listen "127.0.0.1:$port" --service nobody true
+refused "a service that is not there" ktls-inetd --listen 127.0.0.1:0 --service nobody true
+says "it says so" 'no such service' -- ktls-inetd --listen 127.0.0.1:0 --service nobody true
 says "no agent: it says what to do" 'does ktlsd run, with ready_socket' -- ktls-inetd --ready "$dir/nothing" true
 stop_agent
 
@@ -207,21 +232,40 @@ complains "nobody who receives" 'bad.conf:5: service "web" listens, and nobody.*
 listen = 127.0.0.1:80
 END
 
-# Listening sockets by the service manager, under the service's name.
-cat >"$dir/activate.py" <<'END'
-import os, socket, sys
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.set_inheritable(os.dup2(listener.fileno(), 3) if listener.fileno() != 3 else 3, True)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="web")
-os.execvp(sys.argv[2], sys.argv[2:])
-END
+# ---- sockets of the service manager's, under the service's name ----
+
 next_port
-KTLSD_UNDER="python3 $dir/activate.py $port"
-start_agent <<END
+four=$port
+next_port
+six=$port
+next_port
+others=$port
+agent_log=$dir/agent.log
+write_config <<END
 $(server_service web)
 ready_socket = $dir/ready
 END
-KTLSD_UNDER=''
-inetd --ready "$dir/ready" -- sh -c 'echo by activation'
-says "a socket by activation" 'by activation' -- s_client
+in_background "$agent_log" manager.py "$dir" --socket "web=127.0.0.1:$four" --datagram "web=127.0.0.1:$four" \
+	--socket "web=[::1]:$six" --socket "nobodys=127.0.0.1:$others" ktlsd --config "$agent_config"
+manager=$!
+wait_for 20 ktlsctl status --json >/dev/null || bail_out "the agent does not serve"
+agent=$(cat "$dir/pid")
+# shellcheck disable=SC2016 # for the command's shell
+inetd --ready "$dir/ready" -- sh -c 'echo "by activation $TCPLOCALIP $TCPLOCALPORT"'
+says "a socket by activation" "by activation 127.0.0.1 $four" -- s_client -connect "127.0.0.1:$four"
+says "another, IPv6" "by activation ::1 $six" -- s_client -connect "[::1]:$six"
+check "one for UDP is of no use, and the log says so" \
+	agent_log_has 'a socket for service web from the service manager is of no use: the listener is not a TCP socket'
+check "so it is with one that has no service" agent_log_has 'passed a descriptor that nothing uses, "nobodys"'
+another_agent() {
+	[ "$(cat "$dir/pid")" != "$agent" ] && ktlsctl status --json >/dev/null
+}
+kill "$agent"
+check "the next agent serves" wait_for 10 another_agent
+for address in "127.0.0.1:$four" "[::1]:$six"; do
+	says "$address as before" 'by activation' -- s_client -connect "$address"
+done
+end "$inetd"
+end $manager
+agent=''
 finish

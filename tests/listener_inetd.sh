@@ -300,7 +300,7 @@ write_config <<END
 $(server_service web)
 ready_socket = $dir/ready
 END
-in_background "$agent_log" manager.py "$dir" --socket "web=$port" ktlsd --config "$agent_config"
+in_background "$agent_log" manager.py "$dir" --socket "web=127.0.0.1:$port" ktlsd --config "$agent_config"
 manager=$!
 wait_for 20 ktlsctl status --json >/dev/null || bail_out "the agent does not serve"
 inetd --ready "$dir/ready" -- busybox httpd -i -h "$dir/www"

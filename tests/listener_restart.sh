@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Handed listeners outlive the agent: a service manager keeps them (manager.py plays it), clients and receivers notice nothing.
 # And they follow its configuration.
-# shellcheck disable=SC2317,SC2119 # functions are called by name, and without arguments
+# shellcheck disable=SC2016,SC2317,SC2119 # expanded later; functions are called by name, and without arguments
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -22,9 +22,9 @@ END
 }
 configure </dev/null
 
-# start_manager: $agent is the agent's process from now on.
+# start_manager [OPTION...]: $agent is the agent's process from now on.
 start_manager() {
-	in_background "$agent_log" manager.py "$dir" ktlsd --config "$agent_config"
+	in_background "$agent_log" manager.py "$dir" "$@" ktlsd --config "$agent_config"
 	manager=$!
 	wait_for 20 ktlsctl status --json >/dev/null || bail_out "the agent does not serve"
 	agent=$(cat "$dir/pid")
@@ -143,7 +143,39 @@ agent=$(cat "$dir/pid")
 check "the log says that the listener is let go" wait_for 5 grep -q 'service web .* is let go: its service is no longer there' "$agent_log"
 check "and the manager gives it up" wait_for 5 kept 0
 check "its receivers are told" wait_for 5 grep -q 'end: ENOTCONN' "$dir/handed.web"
+end $manager
 
+# ---- a store without room ----
+
+# It says nothing to the agent: a listener that is not kept lives as long as the agent, and is handed over again.
+configure </dev/null
+start_manager --store-max 3
+hand_over web
+web_port=$port
+hand_over other --again
+check "room for three: half of the second listener is kept" wait_for 2 kept 3
+check "it is served all the same" client_is_served
+kill "$agent"
+check "the next agent serves" wait_for 10 another_agent
+agent=$(cat "$dir/pid")
+check "it lets go what is there by halves" agent_log_has 'a listener that an earlier agent left is let go'
+check "whose server hands it over again" wait_for 5 eval '[ "$(grep -c "^handed" "$dir/handed.other")" = 2 ]'
+check "and is served" client_is_served
+port=$web_port
+check "so is the one that was kept" client_is_served
+refused "whose receivers noticed nothing" grep end "$dir/handed.web"
+end $manager
+
+start_manager --store-max 0
+hand_over web --again
+check "room for none: it is served" client_is_served
+check "nothing is kept" kept 0
+for signal in TERM KILL; do
+	kill -$signal "$agent"
+	check "the next agent serves after SIG$signal" wait_for 10 another_agent
+	agent=$(cat "$dir/pid")
+	check "the listener is handed over again, and served" client_is_served
+done
 end $manager
 agent=''
 finish

@@ -1,9 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""manager.py FOLDER [--socket NAME=PORT]... COMMAND...: a service manager as far as an agent is concerned, for tests: keeps the
-descriptors that the agent asks it to keep, and starts the command anew, with them, whenever it has ended. It writes the agent's
-process into FOLDER/pid, and into FOLDER/kept how many descriptors it keeps, and ends, with the agent, on SIGTERM. FOLDER/pause: it
-waits with the next start until the file is gone. --socket: as a socket unit, it listens on 127.0.0.1, and passes that, too."""
+"""manager.py FOLDER [OPTION...] COMMAND...: a service manager as far as an agent is concerned, for tests: keeps the descriptors that
+the agent asks it to keep, and starts the command anew, with them, whenever it has ended. It writes the agent's process into FOLDER/pid,
+and into FOLDER/kept how many descriptors it keeps, and ends, with the agent, on SIGTERM. FOLDER/pause: it waits with the next start
+until the file is gone. What it keeps it keeps as systemd does: a file once, whatever it is called; nothing that has hung up; and no
+more than there is room for.
+
+    --socket NAME=ADDRESS:PORT    as a socket unit, it listens there, and passes that, too
+    --datagram NAME=ADDRESS:PORT  likewise, but UDP
+    --store-max N                 FileDescriptorStoreMax"""
 import array
 import os
 import pathlib
@@ -16,10 +21,28 @@ import time
 folder, command = pathlib.Path(sys.argv[1]), sys.argv[2:]
 sockets = []  # (name, descriptor)
 kept = []  # likewise
-while command[0] == "--socket":
-    name, port = command[1].split("=")
-    sockets.append((name, socket.create_server(("127.0.0.1", int(port)), backlog=1024).detach()))
-    command = command[2:]
+store_max = 2048  # as in dist/ktlsd.service
+
+
+def open_socket(kind, text):
+    name, address = text.split("=")
+    host, port = address.rsplit(":", 1)
+    family = socket.AF_INET6 if host[0] == "[" else socket.AF_INET
+    one = socket.socket(family, kind)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind((host.strip("[]"), int(port)))
+    if kind == socket.SOCK_STREAM:
+        one.listen(1024)
+    sockets.append((name, one.detach()))
+
+
+while command[0].startswith("--"):
+    option, value, *command = command
+    if option == "--store-max":
+        store_max = int(value)
+    else:
+        open_socket({"--socket": socket.SOCK_STREAM, "--datagram": socket.SOCK_DGRAM}[option], value)
+(folder / "notify").unlink(missing_ok=True)  # an earlier manager's
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 notify.bind(str(folder / "notify"))
 os.environ["NOTIFY_SOCKET"] = str(folder / "notify")
@@ -31,21 +54,52 @@ def say(name, text):
     os.rename(folder / (name + ".new"), folder / name)
 
 
+def keep(name, fd):
+    if any(os.path.sameopenfile(fd, other) for _, other in kept):
+        print(f"manager: {name}: is kept already", flush=True)
+        os.close(fd)
+    elif len(kept) >= store_max:
+        print(f"manager: {name}: the store is full", flush=True)
+        os.close(fd)
+    else:
+        os.set_inheritable(fd, False)
+        kept.append((name, fd))
+
+
+def give_up(gone):
+    for one in gone:
+        os.close(one[1])
+        kept.remove(one)
+
+
 def take():
     """One notification."""
     text, control, _, _ = notify.recvmsg(4096, socket.CMSG_SPACE(16 * 4))
     fields = dict(line.split("=", 1) for line in text.decode().splitlines())
     for _, _, data in control:
-        descriptors = array.array("i", data[: len(data) - len(data) % 4])
-        if fields.get("FDSTORE") == "1":
-            kept.extend((fields["FDNAME"], fd) for fd in descriptors)
-            for fd in descriptors:
-                os.set_inheritable(fd, False)
+        for fd in array.array("i", data[: len(data) - len(data) % 4]):
+            if fields.get("FDSTORE") == "1":
+                keep(fields["FDNAME"], fd)
+            else:
+                os.close(fd)
     if fields.get("FDSTOREREMOVE") == "1":
-        for one in [one for one in kept if one[0] == fields["FDNAME"]]:
-            os.close(one[1])
-            kept.remove(one)
-    say("kept", len(kept))
+        give_up([one for one in kept if one[0] == fields["FDNAME"]])
+
+
+def look():
+    """What has come, and what has hung up."""
+    poll = select.poll()
+    poll.register(notify, select.POLLIN)
+    for _, fd in kept:
+        poll.register(fd, 0)
+    events = dict(poll.poll(20))
+    if notify.fileno() in events:
+        take()  # and what has hung up the next time
+    else:
+        give_up([one for one in kept if one[1] in events])
+    if events:
+        say("kept", len(kept))
+    return events
 
 
 def start():
@@ -78,8 +132,7 @@ signal.signal(signal.SIGTERM, end)
 say("kept", 0)
 agent = start()
 while True:
-    if select.select([notify], [], [], 0.02)[0]:
-        take()
+    if look():
         continue
     if ending:
         os.kill(agent, signal.SIGTERM)
