@@ -76,10 +76,10 @@ begin_crowd() {
 	wait_for 20 grep -q '^there' "$dir/crowd" || bail_out "no crowd: $(cat "$dir/crowd")"
 }
 
-# crowd_says NAME AFTER [HEARD]: when the last of them ended, and what those heard who had not spoken.
+# crowd_says NAME AFTER [HEARD]: when the last of them ended, and what those heard who had not said all of a ClientHello.
 crowd_says() {
 	wait $crowd
-	says "$kind: $1" "^silent: ${3:-.*}hanging 0; the last after $2" "^part: .*hanging 0; the last after $2" \
+	says "$kind: $1" "^silent: ${3:-.*}hanging 0; the last after $2" "^part: ${3:-.*}hanging 0; the last after $2" \
 		"^hello: .*hanging 0; the last after $2" -- cat "$dir/crowd"
 	sed 's/^/# /' "$dir/crowd"
 }

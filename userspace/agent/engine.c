@@ -254,6 +254,13 @@ bool engine_start_server(struct engine *engine, SSL_CTX *context)
 	return true;
 }
 
+bool engine_is_silent(const struct engine *engine)
+{
+	OSSL_HANDSHAKE_STATE state = engine->ssl ? SSL_get_state(engine->ssl) : TLS_ST_BEFORE;
+
+	return state == TLS_ST_BEFORE || state == TLS_ST_SR_CLNT_HELLO;
+}
+
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length)
 {

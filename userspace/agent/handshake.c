@@ -530,7 +530,7 @@ void handshake_send_plain_alert(int fd)
 static void aborted(struct handshake *hs)
 {
 	/* Later on, only OpenSSL could encrypt one. */
-	if (hs->keep_fd && hs->abort != ETIMEDOUT && hs->state == HANDSHAKE_EXCHANGE && !hs->engine.ssl)
+	if (hs->keep_fd && hs->abort != ETIMEDOUT && hs->state == HANDSHAKE_EXCHANGE && engine_is_silent(&hs->engine))
 		handshake_send_plain_alert(hs->fd);
 	if (hs->abort == ETIMEDOUT)
 		give_up(hs, ETIMEDOUT, "the handshake took longer than %u ms", hs->timeout_ms);
