@@ -152,7 +152,13 @@ static struct outlet *pair_up(struct passed *one, struct passed *other)
 
 static void let_go(struct passed *one, struct passed *other)
 {
-	log_line(LOG_INFO, "a listener that an earlier agent left is let go: nobody receives (%s)", one->name);
+	if (other)
+		log_line(LOG_INFO, "a listener that an earlier agent left is let go: nobody receives (%s)", one->name);
+	else
+		log_line(LOG_WARNING,
+			 "a listener that an earlier agent left is let go: the service manager has kept one of its two "
+			 "descriptors; is FileDescriptorStoreMax in the unit large enough? (%s)",
+			 one->name);
 	manager_forget(one->name);
 	close(one->fd);
 	if (other)
