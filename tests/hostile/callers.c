@@ -101,7 +101,7 @@ static void never_reads(void)
 	beside = handshakes_ms(50);
 	report(datagrams >= 32 && datagrams < 1500,
 	       "a caller that never reads is held back at some time (%u handoffs went out)", datagrams * 32);
-	report(alone > 0 && beside > 0 && beside < 2 * alone + 100,
+	report(alone > 0 && beside > 0 && beside < 5 * alone + 300,
 	       "other callers are unharmed: 50 handshakes in %d ms, %d ms alone", (int)beside, (int)alone);
 	report(agent_rss_kib() < rss + 20 * 1024, "the agent grew by %ld KiB", agent_rss_kib() - rss);
 	fcntl(wire.fd, F_SETFL, 0);
@@ -327,9 +327,11 @@ static void lingers_unread(void)
 
 	set_linger(pair.server);
 	wire_open(&wire);
+	kill(agent_pid(), SIGSTOP);
 	wire_send(&wire, datagram, put_message(datagram, 99, sizeof(struct ktlsd_msg_header), 0), NULL, 0);
 	wire_send(&wire, datagram, put_handoff(datagram, 0, "web"), &pair.server, 1);
 	close(pair.server); /* not the last: that lies in the agent's queue */
+	kill(agent_pid(), SIGCONT);
 	wire_answer(&wire, 3000, &answer);
 	report(answer.error == EPROTO, "a lingering socket behind what breaks the protocol: %s", name_of(answer.error));
 	report(handshake_within(2000), "what nobody received of it holds up nobody");
@@ -353,8 +355,10 @@ static void lingers_among_many(void)
 	fds[COUNT(fds) - 1] = pair.server;
 	set_linger(pair.server);
 	wire_greet(&wire);
+	kill(agent_pid(), SIGSTOP);
 	wire_send(&wire, datagram, put_handoff(datagram, 1, "web"), fds, COUNT(fds));
-	close(pair.server); /* not the last: that is the agent's, or was never received */
+	close(pair.server); /* not the last: that lies in the agent's queue */
+	kill(agent_pid(), SIGCONT);
 	wire_answer(&wire, 3000, &answer);
 	report(answer.error == EMSGSIZE, "a lingering socket behind %zu descriptors: %s", COUNT(fds) - 1,
 	       name_of(answer.error));
