@@ -272,9 +272,9 @@ static struct pair lingering_pair(void)
 
 static void set_linger(int fd)
 {
-	const struct linger minute = {.l_onoff = 1, .l_linger = 60};
+	const struct linger ten_seconds = {.l_onoff = 1, .l_linger = 10};
 
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &minute, sizeof(minute));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &ten_seconds, sizeof(ten_seconds));
 }
 
 static bool handshake_within(int ms)
@@ -298,7 +298,7 @@ static void lingers(bool before_handoff)
 	hand_over(agent, pair.server, "web", 300, 0);
 	usleep(50000);
 	set_linger(pair.server);
-	/* Now the agent has the last descriptor; a child closes ours, because that may take its minute. */
+	/* Now the agent has the last descriptor; a child closes ours, because that may take its ten seconds. */
 	if (fork() == 0) {
 		close(pair.client);
 		close(pair.server);
