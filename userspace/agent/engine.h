@@ -75,7 +75,8 @@ void engine_note_chain(SSL *ssl, const struct policy *policy, SSL_SESSION *sessi
  * allocate.
  */
 bool engine_start_server(struct engine *engine, SSL_CTX *context);
-bool engine_is_silent(const struct engine *engine); /* a server that waits for the whole ClientHello, or was not started */
+/* A server that waits for the whole ClientHello still, or was not started. */
+bool engine_is_silent(const struct engine *engine);
 bool engine_start_client(struct engine *engine, SSL_CTX *context, const char *server_name, const uint8_t *alpn,
 			 size_t alpn_length);
 
