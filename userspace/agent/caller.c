@@ -9,7 +9,6 @@
 #include "disposal.h"
 #include "intake.h"
 #include "listener/listen.h"
-#include "owner.h"
 #include "log.h"
 
 enum operation { OP_RECEIVED, OP_SENT };
@@ -18,24 +17,9 @@ static void complete(struct completion *completion, unsigned int operation, int 
 
 static void free_caller(struct caller *caller)
 {
-	dispose(caller->door->worker, caller->user_usage, caller->fd, false);
-	free(caller->groups);
+	dispose(caller->door->worker, caller->owner.usage, caller->fd, false);
+	free(caller->owner.groups);
 	free(caller);
-}
-
-/* False if there is no memory for the groups. */
-static bool identify(struct caller *caller)
-{
-	struct owner owner;
-	bool whole = owner_of(&owner, caller->fd);
-
-	caller->pid = owner.pid;
-	caller->user = owner.user;
-	caller->group = owner.group;
-	caller->groups = owner.groups;
-	caller->group_count = owner.group_count;
-	caller->user_usage = owner.usage;
-	return whole;
 }
 
 void caller_turn_away(int fd, int error, const char *why)
@@ -59,12 +43,12 @@ static const char *too_many(struct caller *caller, const struct settings *limits
 {
 	const char *why;
 
-	if (!admission_enter_caller(caller->user_usage, limits))
-		return caller->user == 0 ? "busy: max_callers are connected"
-					 : "busy: the user has half of max_callers connected";
-	why = disposal_refuses(caller->door->worker, caller->user_usage);
+	if (!admission_enter_caller(caller->owner.usage, limits))
+		return caller->owner.user == 0 ? "busy: max_callers are connected"
+					       : "busy: the user has half of max_callers connected";
+	why = disposal_refuses(caller->door->worker, caller->owner.usage);
 	if (why)
-		admission_leave_caller(caller->user_usage);
+		admission_leave_caller(caller->owner.usage);
 	return why;
 }
 
@@ -80,7 +64,7 @@ bool caller_new(struct door_state *door, int fd)
 	TAILQ_INIT(&caller->answers);
 	TAILQ_INIT(&caller->rekeys);
 	TAILQ_INIT(&caller->proofs);
-	why = identify(caller) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
+	why = owner_of(&caller->owner, fd) ? too_many(caller, door->worker->config->settings) : "busy: no memory";
 	if (why) {
 		caller_turn_away(fd, EBUSY, why);
 		free_caller(caller);
@@ -408,10 +392,10 @@ bool caller_turn(struct caller *caller)
 {
 	if (!caller->gone && !caller->sending && (caller->answer_count > 0 || caller->hello_due))
 		send_answers(caller);
-	if (!caller->gone && caller->brings_hanging && disposal_refuses(caller->door->worker, caller->user_usage)) {
+	if (!caller->gone && caller->brings_hanging && disposal_refuses(caller->door->worker, caller->owner.usage)) {
 		log_limited(LOG_WARNING,
 			    "process %d is thrown out: user %u handed over %u descriptors whose closing hangs",
-			    caller->pid, caller->user, caller->user_usage->hanging);
+			    caller->owner.pid, caller->owner.user, caller->owner.usage->hanging);
 		part(caller);
 	}
 	if (!caller->gone && caller->leaving && !caller->sending && caller->open_count == 0)
@@ -421,7 +405,7 @@ bool caller_turn(struct caller *caller)
 	if (!caller->gone || caller->receiving || caller->sending || caller->open_count > 0)
 		return true;
 	TAILQ_REMOVE(&caller->door->callers, caller, entry);
-	admission_leave_caller(caller->user_usage);
+	admission_leave_caller(caller->owner.usage);
 	free_caller(caller);
 	return false;
 }

@@ -10,6 +10,7 @@
 
 #include "challenge.h"
 #include "handoff.h"
+#include "owner.h"
 #include "rekey.h"
 
 #define CALLER_ANSWERS_MAX 1024 /* beyond these, nothing more is received until the caller has read some */
@@ -26,12 +27,7 @@ struct caller {
 	struct door_state *door;
 	TAILQ_ENTRY(caller) entry;
 	int fd;
-	pid_t pid;
-	uid_t user;
-	gid_t group;
-	gid_t *groups; /* supplementary ones */
-	size_t group_count;
-	struct user *user_usage;
+	struct owner owner;
 	bool touched;	/* something came or is to be said: the door gives it a turn */
 	bool greeted;	/* HELLO was there */
 	bool hello_due; /* ours is to be sent */

@@ -78,7 +78,7 @@ static int admit(struct challenge *challenge, const char **why)
 	if (!challenge->service)
 		return ENOENT;
 	*why = "the service does not name the caller's user in allow_challenge";
-	if (!service_may_challenge(challenge->service, caller->user))
+	if (!service_may_challenge(challenge->service, caller->owner.user))
 		return EACCES;
 	*why = "busy: too many challenges of this caller wait for their turn";
 	if (caller->challenge_count >= CHALLENGES_MAX)
@@ -99,11 +99,11 @@ static void answer(struct challenge *challenge)
 
 	stats_add(challenge->error ? &stats->challenges_refused : &stats->challenges, 1);
 	if (challenge->error)
-		log_limited(LOG_NOTICE, "challenge by user %u, process %d, is refused: %s", caller->user, caller->pid,
-			    challenge->why);
+		log_limited(LOG_NOTICE, "challenge by user %u, process %d, is refused: %s", caller->owner.user,
+			    caller->owner.pid, challenge->why);
 	else
 		log_limited(LOG_INFO, "service %s: possession of its key is proved to user %u, process %d",
-			    challenge->service->name, caller->user, caller->pid);
+			    challenge->service->name, caller->owner.user, caller->owner.pid);
 	TAILQ_INSERT_TAIL(&caller->proofs, challenge, entry);
 	caller->answer_count++;
 	caller->touched = true;

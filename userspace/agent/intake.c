@@ -66,7 +66,7 @@ void intake_dispose(struct caller *caller, int fd)
 	bool at_once = admission_closes_at_once(fd);
 
 	caller->brings_hanging |= !at_once;
-	dispose(caller->door->worker, caller->user_usage, fd, at_once);
+	dispose(caller->door->worker, caller->owner.usage, fd, at_once);
 }
 
 void intake_answer(struct handoff *handoff)
@@ -92,7 +92,7 @@ void intake_refuse(struct handoff *handoff, int error, const char *why)
 	stats_add(&caller->door->worker->stats.failed, 1);
 	stats_add(&caller->door->worker->stats.by_error[error], 1);
 	log_limited(LOG_NOTICE, "%016lx: handoff by user %u, process %d, is refused: %s", hs->connection_id,
-		    caller->user, caller->pid, why);
+		    caller->owner.user, caller->owner.pid, why);
 	intake_answer(handoff);
 }
 
@@ -107,7 +107,7 @@ int intake_authorize(const struct caller *caller, const char *name, unsigned int
 	if (!*service)
 		return ENOENT;
 	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(*service, caller->user, caller->group, caller->groups, caller->group_count))
+	if (!owner_may_use(&caller->owner, *service))
 		return EACCES;
 	*why = "the service is for the other role";
 	return (*service)->role == role ? 0 : EINVAL;
@@ -140,7 +140,7 @@ void intake_take(struct caller *caller, const struct ktlsd_msg_header *message, 
 	if (!error)
 		error = admission_inspect(fd, &hs->peer, &why);
 	if (!error)
-		error = admission_enter(&hs->admission, config->settings, hs->service, caller->user_usage, &hs->peer,
+		error = admission_enter(&hs->admission, config->settings, hs->service, caller->owner.usage, &hs->peer,
 					&why);
 	if (error) {
 		intake_refuse(handoff, error, why);

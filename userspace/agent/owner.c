@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "admission.h"
@@ -30,4 +31,17 @@ bool owner_of(struct owner *owner, int fd)
 		return false;
 	owner->group_count = length / sizeof(*owner->groups);
 	return true;
+}
+
+bool owner_copy(struct owner *copy, const struct owner *owner)
+{
+	size_t bytes = owner->group_count * sizeof(*owner->groups);
+
+	*copy = *owner;
+	copy->groups = bytes > 0 ? malloc(bytes) : NULL;
+	if (bytes == 0)
+		return true;
+	if (copy->groups)
+		memcpy(copy->groups, owner->groups, bytes);
+	return copy->groups;
 }

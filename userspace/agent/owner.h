@@ -22,6 +22,8 @@ struct owner {
 /* False if there is no memory for the groups: the rest is there all the same. */
 bool owner_of(struct owner *owner, int fd);
 
+bool owner_copy(struct owner *copy, const struct owner *owner); /* false: no memory */
+
 bool owner_may_use(const struct owner *owner, const struct service *service);
 
 #endif

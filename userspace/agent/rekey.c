@@ -118,7 +118,7 @@ static int authorize(const struct caller *caller, const char *name, const char *
 	if (!service)
 		return ENOENT;
 	*why = "the caller's user may not use the service (allow_users, allow_groups, allow_everyone)";
-	if (!service_allows(service, caller->user, caller->group, caller->groups, caller->group_count))
+	if (!owner_may_use(&caller->owner, service))
 		return EACCES;
 	*why = "this kernel can't replace keys (Linux 6.14 or newer does)";
 	return install_can_replace() ? 0 : EOPNOTSUPP;
@@ -173,8 +173,8 @@ static void account(const struct rekey *rekey, const struct caller *caller, cons
 
 	if (rekey->error) {
 		stats_add(&stats->rekeys_refused, 1);
-		log_limited(LOG_NOTICE, "rekey by user %u, process %d, is refused: %s", caller->user, caller->pid,
-			    rekey->why);
+		log_limited(LOG_NOTICE, "rekey by user %u, process %d, is refused: %s", caller->owner.user,
+			    caller->owner.pid, rekey->why);
 		return;
 	}
 	if (rekey->directions)

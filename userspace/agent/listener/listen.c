@@ -97,22 +97,6 @@ int listen_inspect(int listener, int end, const char **why)
 
 /* ---- the outlet ---- */
 
-static bool copy_owner(struct owner *owner, const struct caller *caller)
-{
-	size_t bytes = caller->group_count * sizeof(*caller->groups);
-
-	*owner = (struct owner){
-		.pid = caller->pid, .user = caller->user, .group = caller->group, .usage = caller->user_usage};
-	if (bytes == 0)
-		return true;
-	owner->groups = malloc(bytes);
-	if (!owner->groups)
-		return false;
-	memcpy(owner->groups, caller->groups, bytes);
-	owner->group_count = caller->group_count;
-	return true;
-}
-
 static int admit(struct caller *caller, const struct listen *listen, const int *descriptors, const char **why)
 {
 	const struct service *service;
@@ -121,7 +105,7 @@ static int admit(struct caller *caller, const struct listen *listen, const int *
 	if (!error)
 		error = listen_inspect(descriptors[0], descriptors[1], why);
 	if (!error)
-		error = admission_enter_listener(caller->user_usage, caller->door->worker->config->settings, why);
+		error = admission_enter_listener(caller->owner.usage, caller->door->worker->config->settings, why);
 	return error;
 }
 
@@ -131,7 +115,7 @@ static void begin(struct caller *caller, const struct listen *listen, const stru
 	struct owner owner;
 	struct outlet *outlet;
 
-	if (!copy_owner(&owner, caller))
+	if (!owner_copy(&owner, &caller->owner))
 		log_fatal("out of memory");
 	outlet = outlet_new(listen->service, &owner);
 	outlet->cookie = message->cookie;
