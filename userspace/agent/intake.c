@@ -18,24 +18,32 @@ void *intake_zeroed(size_t size)
 	return memset(memory, 0, size);
 }
 
+void *intake_renewed(void *used, size_t size)
+{
+	struct handshake *hs = used;
+	uint8_t *output;
+	size_t output_size;
+
+	if (!hs)
+		return intake_zeroed(size);
+	output = hs->engine.output;
+	output_size = hs->engine.output_size;
+	memset(used, 0, size);
+	hs->engine.output = output;
+	hs->engine.output_size = output_size;
+	return used;
+}
+
 struct handoff *intake_new(struct caller *caller, uint64_t cookie)
 {
 	struct door_state *door = caller->door;
 	struct handoff *handoff = TAILQ_FIRST(&door->pool);
-	uint8_t *output = NULL;
-	size_t output_size = 0;
 
 	if (handoff) {
 		TAILQ_REMOVE(&door->pool, handoff, entry);
 		door->pooled--;
-		output = handoff->handshake.engine.output;
-		output_size = handoff->handshake.engine.output_size;
-		memset(handoff, 0, sizeof(*handoff));
-	} else {
-		handoff = intake_zeroed(sizeof(*handoff));
 	}
-	handoff->handshake.engine.output = output;
-	handoff->handshake.engine.output_size = output_size;
+	handoff = intake_renewed(handoff, sizeof(*handoff));
 	handoff->handshake.engine.alert_sent = handoff->handshake.engine.alert_received = KTLSD_NO_ALERT;
 	handoff->handshake.door = &door_unix;
 	handoff->handshake.home = door->worker;

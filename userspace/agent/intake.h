@@ -15,6 +15,9 @@
 /* Zeroed memory that a completion may begin; ends the process if there is none. */
 void *intake_zeroed(size_t size);
 
+/* What begins with a handshake, zeroed but for the memory of its output. used: NULL: a new one. */
+void *intake_renewed(void *used, size_t size);
+
 struct handoff *intake_new(struct caller *caller, uint64_t cookie);
 void intake_free(struct handoff *handoff);
 

@@ -25,21 +25,13 @@ static struct accepted *new_accepted(struct outlet *outlet, int fd)
 	struct outlets *door = outlet->door;
 	struct accepted *accepted = TAILQ_FIRST(&door->pool);
 	struct handshake *hs;
-	uint8_t *output = NULL;
-	size_t output_size = 0;
 
 	if (accepted) {
 		TAILQ_REMOVE(&door->pool, accepted, entry);
 		door->pooled--;
-		output = accepted->handshake.engine.output;
-		output_size = accepted->handshake.engine.output_size;
-		memset(accepted, 0, sizeof(*accepted));
-	} else {
-		accepted = intake_zeroed(sizeof(*accepted));
 	}
+	accepted = intake_renewed(accepted, sizeof(*accepted));
 	hs = &accepted->handshake;
-	hs->engine.output = output;
-	hs->engine.output_size = output_size;
 	hs->door = &door_listener;
 	hs->home = outlet->home;
 	hs->fd = fd;
