@@ -15,9 +15,6 @@
 #include "kept.h"
 #include "outlet.h"
 
-#define ALERT_FATAL 2
-#define ALERT_INTERNAL_ERROR 80 /* RFC 8446 §6.2: unrelated to the peer */
-
 /* ---- connections ---- */
 
 static struct accepted *new_accepted(struct outlet *outlet, int fd)
@@ -65,7 +62,7 @@ static void drop(struct accepted *accepted, bool encrypted)
 	struct handshake *hs = &accepted->handshake;
 
 	if (encrypted)
-		socket_send_alert(hs->fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
+		socket_send_alert(hs->fd, SSL3_AL_FATAL, SSL_AD_INTERNAL_ERROR, MSG_DONTWAIT);
 	else
 		handshake_send_plain_alert(hs->fd);
 	shutdown(hs->fd, SHUT_RDWR);
@@ -502,7 +499,7 @@ void outlet_leave(struct outlet *outlet)
 
 	while ((accepted = TAILQ_FIRST(&outlet->ready))) {
 		TAILQ_REMOVE(&outlet->ready, accepted, entry);
-		socket_send_alert(accepted->handshake.fd, ALERT_FATAL, ALERT_INTERNAL_ERROR, MSG_DONTWAIT);
+		socket_send_alert(accepted->handshake.fd, SSL3_AL_FATAL, SSL_AD_INTERNAL_ERROR, MSG_DONTWAIT);
 	}
 	TAILQ_FOREACH(receiver, &outlet->receivers, entry) {
 		if (!outlet->kept)
